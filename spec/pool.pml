@@ -1,0 +1,599 @@
+/*
+ * The wait protocol of the pool, for the model checker spin. README.md says what is covered, ./run checks it all.
+ *
+ * Read it as the Go code: every `inline` is a function. What makes a model of it is where the steps are cut.
+ *   - A step is one statement, or one atomic { } or d_step { }. Other goroutines run between two steps, never inside one.
+ *   - `mu` is the pool's lock. What only the lock's owner sees (queue, racer, size) may be grouped with a neighbouring step.
+ *   - Words of slots, hints and the gate are read without the lock, so each look at one, and each compare-and-swap, is a step of its
+ *     own, under the lock too: between two looks of a settle the slots go on changing.
+ * A comment `step: name` marks a step of the protocol; comments in the Go code say `model: name`.
+ * `#ifndef NO_...` takes one step out: a mutant. Each must make spin find an error, else the step would not be needed.
+ */
+
+#ifndef USERS
+#define USERS 3          /* goroutines that pop */
+#endif
+#ifndef POPS
+#define POPS 1           /* how often each does */
+#endif
+#ifndef SLOTS
+#define SLOTS 1
+#endif
+#ifndef SIZE
+#define SIZE SLOTS       /* at the start; each resize changes between 1 and 2 */
+#endif
+#ifndef FIRST
+#define FIRST idle       /* what the slots are at the start: idle or vacant */
+#endif
+#ifndef CANCELS
+#define CANCELS 0        /* this many users, the last ones, may see their ctx end while they wait */
+#endif
+#ifndef FAILS
+#define FAILS 0          /* at most so many opens fail */
+#endif
+#ifndef WINDOW
+#define WINDOW 1         /* at most so many opens at once */
+#endif
+#ifndef CHECKS
+#define CHECKS 0         /* the keeper takes an idle slot away to check it, so often */
+#endif
+#ifdef LEASE_WRAPS
+#define NUMBER(n) ((n) % 2)   /* a word too narrow for its lease number */
+#else
+#define NUMBER(n) (n)         /* pops are bounded here, so a byte never wraps */
+#endif
+#ifdef NO_EXCESS_COUNT
+#define room(v) true
+#else
+#define room(v) (SLOTS - v < size)   /* all that is not vacant counts, the slots beyond the size too */
+#endif
+#ifdef NO_GATE_OPENS
+#define open_gate skip
+#else
+#define open_gate starving = false
+#endif
+#define NOBODY 255
+#define NONE   255
+
+mtype = { vacant, opening, idle, held, watched, resetting, closing }   /* what a slot is */
+mtype = { granted, race, over, failed }                               /* what a waiter's channel brings */
+
+/* A slot's word: its state and its lease number, read and written as one. */
+mtype state[SLOTS] = vacant;
+byte  number[SLOTS];
+bool  hint[SLOTS];       /* false: not idle, as far as anybody knew */
+byte  size = SIZE;       /* slots from here on are excess: they close as soon as they are free */
+
+/* The gate, one word: written under the lock, read without. */
+bool waiting;            /* somebody is queued */
+bool racing;             /* a woken waiter is on its way */
+bool starving;           /* the oldest has waited too long: no overtaking */
+bool paused, closed;
+bool shrunk;             /* a slot beyond the size is not vacant yet */
+
+#define pop_may_run  (!starving && !paused && !closed)
+#ifdef NO_SHRUNK_LOOK
+#define push_is_called ((waiting && !racing) || starving || closed)
+#else
+#define push_is_called ((waiting && !racing) || starving || closed || shrunk)
+#endif
+
+/* Under the lock. */
+bool mu;
+byte queue[USERS], queued;   /* oldest first */
+byte racer = NOBODY;         /* stays in the queue; nobody grants to it or sends to it until it is back */
+
+/* A waiter: its channel of one, the lease that came with `granted`, and whether its ctx has ended. */
+mtype token[USERS];
+byte  got_slot[USERS], got_number[USERS];
+bool  ended[USERS];
+
+/* What only the model knows. */
+bool lent[SLOTS];        /* somebody holds it */
+byte finished;           /* users that are through */
+byte fails, operators, checks = CHECKS;
+#ifdef KEEPS
+bool forgotten[SLOTS];   /* the holder is gone: its handle is unreachable */
+#endif
+#ifdef RIVAL
+bool copied; byte copy_slot, copy_number, ends;
+#define GOROUTINES (USERS + 1)
+#else
+#define GOROUTINES USERS
+#endif
+hidden byte j, m, h, o, v;   /* scratch inside single steps */
+
+/* ---- pieces of one step ---- */
+
+#define is_lease(s, n, st) (state[s] == st && number[s] == NUMBER(n))
+#define lock   atomic { !mu -> mu = true }
+
+inline lend(s) { assert(!lent[s]); lent[s] = true; state[s] = held; number[s] = NUMBER(number[s] + 1) }
+inline unlend(s, to) { assert(lent[s]); lent[s] = false; state[s] = to }
+
+inline enqueue(w) { queue[queued] = w; queued++ }
+
+inline unlink(w) {
+	j = 0;
+	do :: queue[j] != w -> j++ :: else -> break od;
+	assert(j < queued);
+	do :: j + 1 < queued -> queue[j] = queue[j+1]; j++ :: else -> break od;
+	queued--; queue[queued] = 0
+}
+
+inline oldest(w) {       /* the oldest that can be served: not the racer, ctx not ended */
+	w = NOBODY; j = 0;
+	do
+	:: j < queued && w == NOBODY -> if :: queue[j] != racer && !ended[queue[j]] -> w = queue[j] :: else fi; j++
+	:: else -> break
+	od
+}
+
+inline send(w, what) { assert(token[w] == 0); token[w] = what }
+
+inline grant(w, s) { unlink(w); got_slot[w] = s; got_number[w] = number[s]; send(w, granted) }
+
+inline fail_all(why) {   /* all but the racer, who comes back by itself and looks */
+	m = 0;
+	do
+	:: m < queued && queue[m] != racer -> send(queue[m], why); unlink(queue[m])
+	:: m < queued && queue[m] == racer -> m++
+	:: m >= queued -> break
+	od
+}
+
+inline count(c, a, b) {  /* slots in state a or b */
+	c = 0; j = 0;
+	do :: j < SLOTS -> if :: state[j] == a || state[j] == b -> c++ :: else fi; j++ :: else -> break od
+}
+
+/* ---- looking at slots, without or with the lock ---- */
+
+inline swap_or_next(i, k, x) {   /* compare-and-swap idle|k -> held|k+1 */
+	if
+	:: d_step { state[i] == idle && number[i] == k -> lend(i); x = i; i = 0; k = 0 }; break
+	:: d_step { !(state[i] == idle && number[i] == k) -> i++; k = 0 }
+	fi
+}
+
+inline take_idle(x) {            /* x: the slot that is ours now, or NONE. i, k: the caller's */
+	x = NONE; i = 0;
+	do
+#ifndef HINTS
+	:: d_step { i < SLOTS && state[i] != idle -> i++ }
+	:: d_step { i < SLOTS && state[i] == idle -> k = number[i] }; swap_or_next(i, k, x)
+#else
+	:: d_step { i < SLOTS && !hint[i] -> i++ }
+	:: atomic { i < SLOTS && hint[i] -> skip };
+	   if
+	   :: d_step { state[i] == idle -> k = number[i] }; swap_or_next(i, k, x)
+	   :: atomic { state[i] != idle -> skip };
+	      hint[i] = false;                                   /* step: hint_clear */
+	      if                                                 /* step: hint_look_again */
+#ifndef NO_HINT_LOOK_AGAIN
+	      :: d_step { state[i] == idle -> k = number[i] }; hint[i] = true; swap_or_next(i, k, x)
+	      :: d_step { state[i] != idle -> i++ }
+#else
+	      :: i++
+#endif
+	      fi
+	   fi
+#endif
+	:: d_step { i == SLOTS -> i = 0 }; break
+	od
+}
+
+inline hint_of(s) {              /* step: hint_set: after the slot became idle, before the look at the gate */
+#ifdef HINTS
+	if
+	:: atomic { !hint[s] -> skip }; hint[s] = true
+	:: atomic { hint[s] -> skip }
+	fi
+#else
+	skip
+#endif
+}
+
+inline close_idle(from) {        /* idle slots from here on begin to close */
+	i = from;
+	do
+	:: d_step { i < SLOTS && state[i] == idle -> state[i] = closing; i++ }
+	:: d_step { i < SLOTS && state[i] != idle -> i++ }
+	:: d_step { i == SLOTS -> i = 0 }; break
+	od
+}
+
+/* ---- under the lock ---- */
+
+inline start_opens() {           /* for waiters beyond what is about to come, within window and size */
+	d_step {
+		count(h, opening, resetting); count(o, opening, opening); count(v, vacant, vacant); j = 0;
+		do
+		:: j < size && queued > h && o < WINDOW && room(v) ->
+		   if :: state[j] == vacant -> state[j] = opening; h++; o++; v--; assert(SLOTS - v <= size) :: else fi; j++
+		:: else -> break
+		od
+	}
+}
+
+inline settle() {                /* step: settle: hand out what there is. w, x: the caller's */
+	if
+	:: closed -> d_step { fail_all(over) }; close_idle(0)
+	:: !closed && paused -> skip
+	:: !closed && !paused ->
+	   if :: size < SLOTS -> close_idle(size) :: size == SLOTS fi;
+	   do
+	   :: d_step { racer == NOBODY -> oldest(w) };        /* idle slots are the racer's while there is one */
+	      if
+	      :: w == NOBODY -> break
+	      :: w != NOBODY -> take_idle(x);
+	         if
+	         :: x == NONE -> w = 0; break
+	         :: x != NONE -> d_step { grant(w, x); w = 0; x = 0 }
+	         fi
+	      fi
+	   :: racer != NOBODY -> break
+	   od;
+	   start_opens()
+	fi;
+	w = 0; x = 0
+}
+
+inline unlock() {                /* the gate says what is true now, then the lock is free */
+	atomic {
+		if :: queued > 0 -> starving = false :: true fi;   /* the head is young again, or not */
+		d_step {
+			waiting = queued > 0; racing = racer != NOBODY;
+			if :: queued == 0 -> open_gate :: else fi;
+			shrunk = false; j = size;
+			do :: j < SLOTS -> shrunk = shrunk || state[j] != vacant; j++ :: else -> break od;
+			mu = false
+		}
+	}
+}
+
+inline wait_too_long() {         /* the oldest has waited a millisecond, or not */
+	atomic { if :: queued > 0 -> starving = true :: true fi }
+}
+
+inline wake_racer() {            /* step: wake_racer: the oldest is sent to race for what is idle */
+	d_step { oldest(w); if :: w != NOBODY -> racer = w; racing = true; send(w, race) :: else fi; w = 0 }
+}
+
+inline give_back(s) {            /* step: give_back: a slot that the pool alone owns */
+	d_step {
+		oldest(w);
+		if
+		:: closed || s >= size -> state[s] = closing; w = 0
+#ifndef NO_GIVE_BACK
+		:: !(closed || s >= size) && !paused && w != NOBODY -> lend(s); grant(w, s); w = 0
+#endif
+		:: else -> state[s] = idle; w = 1
+		fi
+	};
+	if :: w == 1 -> w = 0; hint_of(s) :: w == 0 fi
+}
+
+/* ---- what a user does ---- */
+
+inline push(s, n, ok) {
+	ok = true; in = false;
+	if
+	:: !starving ->                                          /* the gate, first look */
+	   if
+	   :: d_step { is_lease(s, n, held) -> unlend(s, idle) };      /* step: push_idle */
+#ifndef HINT_AFTER_GATE
+	      hint_of(s);
+#endif
+#ifndef NO_GATE_LOOK
+	      if                                                 /* step: look_at_gate */
+	      :: push_is_called -> lock; in = true
+	      :: !push_is_called -> skip
+	      fi
+#endif
+#ifdef HINT_AFTER_GATE
+	      ; hint_of(s)
+#endif
+	   :: atomic { !is_lease(s, n, held) -> ok = false; }; lock; in = true
+	   fi
+	:: starving -> atomic { lock; d_step { in = true; oldest(w) } };   /* step: hand_on: held to held, never idle in between */
+	   if
+	   :: d_step { w != NOBODY && !paused && !closed && s < size && is_lease(s, n, held) -> unlend(s, idle); lend(s); grant(w, s); w = 0 };
+	      unlock(); in = false
+	   :: d_step { !(w != NOBODY && !paused && !closed && s < size) && is_lease(s, n, held) -> unlend(s, idle) }; hint_of(s)
+	   :: d_step { !is_lease(s, n, held) -> ok = false }
+	   fi; w = 0
+	fi;
+	if
+	:: in && !ok ->
+	   if
+	   :: d_step { is_lease(s, n, watched) -> ok = true; unlend(s, resetting) }; give_back(s); settle()
+	   :: !is_lease(s, n, watched) -> skip                   /* ErrNotHeld */
+	   fi; unlock()
+	:: in && ok -> wait_too_long();
+	   if
+	   :: closed || shrunk || starving -> settle()
+	   :: !(closed || shrunk || starving) -> if :: racer == NOBODY && !paused -> wake_racer() :: else fi
+	   fi; unlock()
+	:: !in -> skip
+	fi; in = false
+}
+
+inline destroy(s, n, ok) {       /* detach is the same, with nothing to close */
+	ok = true;
+	if
+	:: d_step { is_lease(s, n, held) -> unlend(s, closing) }
+	:: atomic { !is_lease(s, n, held) -> skip }; lock;
+	   if
+	   :: d_step { is_lease(s, n, watched) -> unlend(s, closing) }
+	   :: d_step { !is_lease(s, n, watched) -> ok = false }
+	   fi; unlock()
+	fi
+}
+
+#define me (_pid - 1)            /* init is process 0 */
+#define may_cancel (me >= USERS - CANCELS)
+
+inline pass_on() {               /* step: pass_on: the next one, if there is something idle */
+	i = 0;
+	do
+	:: i < SLOTS && queued > 0 && state[i] != idle -> i++
+	:: i < SLOTS && queued > 0 && state[i] == idle ->
+	   i = 0;
+	   if
+	   :: starving || closed || shrunk -> settle()
+	   :: !(starving || closed || shrunk) -> if :: !paused -> wake_racer() :: paused fi
+	   fi; break
+	:: i == SLOTS || queued == 0 -> i = 0; break
+	od
+}
+
+inline cancel(s, n) {            /* step: cancelled: the ctx ended first; a token may have come all the same */
+	atomic { lock; w = token[me]; token[me] = 0 };
+	if
+	:: w == granted -> w = 0;
+#ifndef NO_PUSH_ON
+	   s = got_slot[me]; unlend(s, resetting); give_back(s); settle(); s = NONE        /* step: push_on */
+#endif
+	:: w == over || w == failed -> w = 0                     /* unlinked already */
+	:: w != granted && w != over && w != failed -> w = 0;
+	   if
+	   :: racer == me ->
+	      d_step { unlink(me); racer = NOBODY; racing = false; if :: queued == 0 -> waiting = false; open_gate :: else fi };
+#ifndef NO_WAKE_PASS
+	      settle()                                           /* step: pass_wake */
+#endif
+	   :: racer != me ->
+	      d_step { unlink(me); if :: queued == 0 -> waiting = false; open_gate :: else fi };
+#ifndef NO_SETTLE_ON_CANCEL
+	      settle()
+#endif
+	   fi
+	fi;
+	unlock()
+}
+
+/* One pop, from the fast path to the lease (s, n); s == NONE: an error. */
+inline pop(s, n) {
+	s = NONE;
+	if                                                       /* step: pop_fast */
+	:: pop_may_run -> take_idle(s)
+	:: !pop_may_run -> skip
+	fi;
+	if
+	:: s != NONE -> n = number[s]
+	:: s == NONE ->
+	   atomic { lock; if :: closed -> mu = false; goto leave :: else -> enqueue(me); waiting = true fi };   /* step: announce */
+#ifndef NO_LOOK_AGAIN
+	   settle();                                             /* step: look_again */
+#endif
+	   unlock();
+park:                                                        /* step: park */
+	   if
+	   :: d_step { token[me] == granted -> s = got_slot[me]; n = got_number[me]; token[me] = 0; got_slot[me] = 0; got_number[me] = 0 }
+	   :: d_step { token[me] == over || token[me] == failed -> token[me] = 0 }
+	   :: may_cancel && !ended[me] -> ended[me] = true; goto park
+	   :: ended[me] -> cancel(s, n)
+	   :: d_step { token[me] == race -> token[me] = 0 };
+	      if
+	      :: !paused && !closed -> take_idle(s)              /* one poll; starving does not forbid it */
+	      :: paused || closed -> skip
+	      fi;
+	      if
+	      :: s != NONE ->                                    /* step: race_won */
+	         atomic { lock; d_step { unlink(me); racer = NOBODY; racing = false } };
+	         n = number[s];
+#ifndef NO_PASS_ON
+	         pass_on();
+#endif
+	         unlock()
+	      :: s == NONE ->                                    /* step: race_lost */
+	         atomic { lock; racer = NOBODY; racing = false; if :: starving = true :: true fi };
+#ifndef NO_SETTLE_ON_RACE_LOST
+	         settle();
+#endif
+	         unlock(); goto park
+	      fi
+	   fi
+	fi;
+leave:
+	ended[me] = false
+}
+
+inline use(s, n) {
+#ifdef RIVAL
+	if :: me == 0 && !copied -> d_step { copied = true; copy_slot = s; copy_number = n } :: else fi;
+#endif
+#ifdef HOG
+	if :: me == 0 -> finished == USERS - 1 :: else fi;       /* keeps it until all others were served without it */
+#endif
+	if
+	:: true ->
+#ifdef TWICE
+	   do
+	   :: pushes < 2 -> push(s, n, ok); assert(ok == (pushes == 0)); pushes++    /* the second is refused, at any time */
+	   :: pushes == 2 -> break
+	   od
+#else
+	   push(s, n, ok)
+#endif
+#ifdef DESTROYS
+	:: destroy(s, n, ok)
+#endif
+#ifdef RESETS
+	:: d_step { is_lease(s, n, held) -> unlend(s, resetting); ok = true }   /* a push with a Reset */
+#endif
+#if defined(KEEPS) && !defined(RIVAL)
+	:: d_step { forgotten[s] = true; ok = true }            /* no Push: its handle becomes unreachable */
+#endif
+	fi;
+#ifdef RIVAL
+	if :: me == 0 -> if :: ok -> ends++ :: else fi :: else -> assert(ok) fi
+#elif !defined(TWICE)
+	assert(ok)
+#endif
+}
+
+proctype User() {
+	byte i, k, w, x, s, n, pops, pushes;
+	bool in, ok;
+	do
+	:: pops < POPS -> pops++;
+	   pop(s, n);
+	   if
+	   :: s == NONE -> skip
+	   :: s != NONE -> use(s, n)
+	   fi;
+	   atomic { s = 0; n = 0; ok = false; pushes = 0 }
+	:: pops == POPS -> break
+	od;
+	finished++
+}
+
+/* The pool's goroutines for one slot: open, reset, close, each as slow as it likes. Broken and Check are like Reset here. */
+proctype Slot(byte t) {
+	byte i, k, w, x;
+end:	do
+	:: atomic { state[t] == opening && !mu -> mu = true };
+	   if
+	   :: give_back(t);                                      /* step: open_done */
+#ifndef NO_SETTLE_ON_OPEN_DONE
+	      settle()
+#endif
+	   :: d_step { fails < FAILS -> fails++; state[t] = vacant };    /* step: open_failed */
+#ifndef NO_SETTLE_ON_OPEN_FAILED
+	      d_step { count(v, vacant, closing); if :: v == SLOTS -> fail_all(failed) :: else fi };   /* no other hope */
+	      settle()
+#endif
+	   fi; unlock()
+	:: atomic { state[t] == resetting && !mu -> mu = true };
+	   give_back(t);
+#ifndef NO_SETTLE_ON_RESET_DONE
+	   settle();
+#endif
+	   unlock()
+	:: atomic { state[t] == closing && !mu -> mu = true; state[t] = vacant };   /* step: freed */
+#ifndef NO_SETTLE_ON_FREED
+	   settle();
+#endif
+	   unlock()
+	od
+}
+
+#ifdef PAUSES
+proctype Pauser() {
+	byte i, k, w, x;
+	atomic { lock; paused = true }; unlock();                /* step: pause */
+	atomic { lock; paused = false };                         /* step: resume */
+#ifndef NO_SETTLE_ON_RESUME
+	settle();
+#endif
+	unlock(); operators--
+}
+#endif
+
+#ifdef RESIZES
+proctype Resizer() {
+	byte i, k, w, x, r;
+	do
+	:: r < RESIZES -> r++;
+	   atomic { lock; size = 3 - size; shrunk = size < SLOTS };      /* step: resize */
+#ifndef NO_SETTLE_ON_RESIZE
+	   settle();
+#endif
+	   unlock()
+	:: r == RESIZES -> break
+	od;
+	operators--
+}
+#endif
+
+#ifdef CLOSES
+proctype Closer() {
+	byte i, k, w, x;
+	atomic { lock; closed = true }; settle(); unlock();      /* step: close */
+	i = 0;
+	do :: i < SLOTS -> state[i] == vacant; i++ :: i == SLOTS -> break od;   /* holders, opens, closes: all over */
+	operators--
+}
+#endif
+
+#ifdef KEEPS
+/* The keeper and the collector, for one slot. */
+proctype Keeper(byte t) {
+end:	do
+	:: atomic { state[t] == held && !mu -> state[t] = watched }                        /* step: watch */
+	:: atomic { state[t] == watched && forgotten[t] && !mu -> forgotten[t] = false; unlend(t, closing) }   /* step: lost */
+	:: d_step { state[t] == idle && checks > 0 -> checks--; state[t] = resetting }      /* check, as reset */
+	od
+}
+#endif
+
+#ifdef RIVAL
+/* Has a copy of the first user's lease and ends it too. */
+proctype Rival() {
+	byte i, k, w, x; bool in, ok;
+	copied;
+	if
+	:: push(copy_slot, copy_number, ok)
+	:: destroy(copy_slot, copy_number, ok)
+	fi;
+	d_step { if :: ok -> ends++ :: else fi; finished++ }
+}
+#endif
+
+init {
+	byte p;
+	atomic {
+		p = 0;
+		do :: p < SIZE -> state[p] = FIRST; hint[p] = (FIRST == idle); p++ :: else -> break od;
+		p = 0;
+		do :: p < USERS -> run User(); p++ :: else -> break od;
+		p = 0;
+		do :: p < SLOTS -> run Slot(p); p++ :: else -> break od;
+#ifdef PAUSES
+		operators++; run Pauser();
+#endif
+#ifdef RESIZES
+		operators++; run Resizer();
+#endif
+#ifdef CLOSES
+		operators++; run Closer();
+#endif
+#ifdef KEEPS
+		p = 0;
+		do :: p < SLOTS -> run Keeper(p); p++ :: else -> break od;
+#endif
+#ifdef RIVAL
+		run Rival();
+#endif
+		p = 0
+	}
+	/* Who is stuck before this line is an invalid end state. */
+	finished == GOROUTINES && operators == 0 && !mu;
+	assert(queued == 0 && racer == NOBODY && !waiting && !racing && !starving);
+#ifdef RIVAL
+	assert(ends == 1);
+#endif
+	size == SLOTS || state[SLOTS-1] == vacant                /* the excess is gone in the end */
+}
