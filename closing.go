@@ -1,0 +1,251 @@
+package pools
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// closeWait is how long a Close waits whose ctx has no deadline.
+const closeWait = 30 * time.Second
+
+// ending is the part of the pool that Close owns.
+type ending struct {
+	closed bool
+	done   chan struct{} // closed when the pool is, every slot is vacant and every call over or abandoned
+	over   bool          // done is closed
+}
+
+// try calls Check or Reset for a connection, which is about to be idle then:
+// it is released when the call succeeds and closed when it does not.
+func (p *Pool[T]) try(s *slot[T], name string, timeout time.Duration, fn func(context.Context, T) error) {
+	p.aboutIdle++
+	resource := s.conn.resource
+	p.run(name, context.Background(), timeout, func(ctx context.Context) error {
+		return fn(ctx, resource)
+	}, func(c *call, err error) {
+		p.aboutIdle--
+		switch {
+		case err == nil:
+			p.release(s)
+		case c.abandoned:
+			// Its Close may not run beside the call that hangs; late does it.
+			p.closedAs(name, err)
+			p.vacate(s, c)
+		default:
+			p.closedAs(name, err)
+			if name == "Check" {
+				p.suspect()
+			}
+			p.close(s)
+		}
+	}, func(c *call, err error) {
+		p.closeLate(s, resource, c.keepsSlot)
+	})
+}
+
+// closedAs logs why a connection goes.
+func (p *Pool[T]) closedAs(name string, err error) {
+	p.log(levelWarn, "pools: a connection goes", "failed", "Connector."+name, "error", err)
+}
+
+// close closes the connection of a slot that the pool owns, in the
+// background. The slot is taken until that is over or abandoned.
+func (p *Pool[T]) close(s *slot[T]) {
+	resource := s.conn.resource
+	s.conn.cleanup.Stop()
+	s.word.Store(with(s.word.Load(), closing))
+	p.gone++
+	p.runClose(resource, func(c *call, err error) { p.vacate(s, c) }, func(c *call) {
+		if c.keepsSlot {
+			p.free(s)
+		}
+	})
+}
+
+// closeLate closes what an abandoned call left behind; s waits for it if the
+// call keeps its slot.
+func (p *Pool[T]) closeLate(s *slot[T], resource T, keepsSlot bool) {
+	free := func() {
+		if keepsSlot {
+			p.free(s)
+		}
+	}
+	p.runClose(resource, func(c *call, err error) {
+		if !c.abandoned {
+			free()
+		}
+	}, func(*call) { free() })
+}
+
+func (p *Pool[T]) runClose(resource T, end func(*call, error), late func(*call)) {
+	closed := func(err error) {
+		p.closes++
+		if err != nil {
+			p.log(levelWarn, "pools: close failed", "error", err)
+		}
+	}
+	p.run("Close", context.Background(), p.settings.CloseTimeout, func(ctx context.Context) error {
+		return p.connector.Close(ctx, resource)
+	}, func(c *call, err error) {
+		if !c.abandoned {
+			closed(err)
+		}
+		end(c, err)
+	}, func(c *call, err error) {
+		closed(err)
+		late(c)
+	})
+}
+
+// settleClosed is settle when the pool is closed: nobody waits and nothing
+// stays open.
+func (p *Pool[T]) settleClosed() {
+	p.setGate(racing, p.racer != nil)
+	p.refuseAll(ErrClosed)
+	for _, s := range p.table.Load().slots {
+		word := s.word.Load()
+		if state := word & stateMask; (state == idle || state == stale) && s.word.CompareAndSwap(word, with(word, returning)) {
+			p.close(s)
+		}
+	}
+	p.ended()
+}
+
+// ended tells Close when nothing is left.
+func (p *Pool[T]) ended() {
+	if p.closed && p.taken == 0 && p.running == 0 && !p.over {
+		p.over = true
+		close(p.done)
+		if p.keeper != nil {
+			p.keeper.Stop()
+		}
+	}
+}
+
+// Close ends the pool. Every wait ends at once with ErrClosed, and every Pop
+// from now on; opens under way are cancelled; idle connections are closed,
+// and the others as they come back. It returns nil when everything is closed.
+//
+// If ctx ends before (without a deadline: after 30 s), it interrupts those
+// still in use by [Connector.Abort], if there is one, and returns a
+// [*CloseError] that names them; they are closed when they come back, and a
+// further Close waits for them. A holder that closes its own pool waits for
+// itself: it gets that error.
+func (p *Pool[T]) Close(ctx context.Context) error {
+	if p.gate.Load()&made == 0 {
+		return ErrZero
+	}
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, closeWait)
+		defer cancel()
+	}
+	p.lock()
+	if !p.closed {
+		p.closed = true
+		p.setGate(closed, true)
+		if p.alarm != nil {
+			p.alarm.Stop()
+		}
+		for c := range p.calls {
+			if c.name == "Open" {
+				c.cancel(ErrClosed)
+				// Cancelled, it should come back now; if it does not it is
+				// abandoned like a close that hangs.
+				c.timer.Reset(p.settings.CloseTimeout)
+			}
+		}
+		for _, f := range p.fills {
+			f.tell(ErrClosed)
+		}
+		p.settle()
+	}
+	for !p.over {
+		done := p.done
+		p.unlock()
+		select {
+		case <-done:
+			p.lock()
+		case <-ctx.Done():
+			p.lock()
+			if !p.over {
+				return p.interrupt(p.left(ctxError(ctx)))
+			}
+		}
+	}
+	defer p.unlock()
+	if e := p.left(ErrAbandoned); len(e.Abandoned) > 0 {
+		return e
+	}
+	return nil
+}
+
+// left says what has not come back. Under the lock.
+func (p *Pool[T]) left(err error) *CloseError {
+	e := &CloseError{Pool: p.name, Err: err}
+	for _, s := range p.table.Load().slots {
+		switch s.word.Load() & stateMask {
+		case vacant, abandoned:
+		case held, watched, returning:
+			e.Held = append(e.Held, Holder{p.id(s.conn), stackText(s.stack)})
+		default:
+			e.Busy++
+		}
+	}
+	for c := range p.calls {
+		if c.abandoned {
+			e.Abandoned = append(e.Abandoned, fmt.Sprintf("%s for %v", c.name, time.Duration(p.now()-c.since).Round(time.Millisecond)))
+		}
+	}
+	slices.Sort(e.Abandoned)
+	return e
+}
+
+// interrupt aborts what is still in use, and unlocks.
+func (p *Pool[T]) interrupt(e *CloseError) error {
+	var inUse []T
+	if p.connector.Abort != nil {
+		for _, s := range p.table.Load().slots {
+			if state := s.word.Load() & stateMask; state == held || state == watched {
+				inUse = append(inUse, s.conn.resource)
+			}
+		}
+	}
+	p.unlock()
+	for _, resource := range inUse {
+		p.abort(resource)
+	}
+	return e
+}
+
+// abort calls Connector.Abort, which runs in the caller and may panic.
+func (p *Pool[T]) abort(resource T) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.lock()
+			p.log(levelError, "pools: panic in Connector.Abort", "value", v)
+			p.unlock()
+		}
+	}()
+	p.connector.Abort(resource)
+}
+
+// stackText writes a stack as panics do: function, file and line.
+func stackText(pcs []uintptr) string {
+	if len(pcs) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	frames := runtime.CallersFrames(pcs)
+	for {
+		frame, more := frames.Next()
+		fmt.Fprintf(&b, "%s\n\t%s:%d\n", frame.Function, frame.File, frame.Line)
+		if !more {
+			return b.String()
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package pools
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// Conn is a lease: the right to use one connection from a Pop until its
+// Push, Destroy or Detach. It is a small value; copying it copies the right
+// and not the connection, and the right ends once, for all copies.
+//
+// Keep the Conn for as long as the resource is in use. A Conn that is
+// forgotten counts as lost, even if its resource is still used.
+type Conn[T any] struct {
+	handle *handle[T]
+	lease  uint64 // the word that the pop wrote: held, and this lease's number
+}
+
+// Resource returns what Connector.Open returned. It panics if this Conn was
+// pushed, destroyed or detached, or is zero.
+func (c Conn[T]) Resource() T {
+	h := c.handle
+	if h == nil {
+		panic("pools: Resource of a zero Conn; Conns come from Pop")
+	}
+	if word := h.slot.word.Load(); word != c.lease && word != with(c.lease, watched) {
+		panic("pools: Resource of a Conn whose lease has ended (it was pushed, destroyed or detached)")
+	}
+	return h.conn.resource
+}
+
+// Push gives the connection back. It returns ErrNotHeld if this lease has
+// ended already, and then does nothing.
+func (c Conn[T]) Push() error {
+	h := c.handle
+	if h == nil {
+		return ErrZero
+	}
+	p := h.pool
+	if p.gate.Load()&pushesSlow != 0 {
+		return p.giveBack(c, nil, false)
+	}
+	s := h.slot
+	if !s.word.CompareAndSwap(c.lease, c.lease-pushStep) { // model: push_idle
+		return p.giveBack(c, nil, false)
+	}
+	if s.group != nil {
+		s.hint() // before the look at the gate: who is woken must find the slot
+	}
+	// The slot is idle for all to see; only now is the gate read. A waiter
+	// does the two in the other order (announce, then look), so one of the
+	// two sees the other.
+	if gate := p.gate.Load(); gate&pushesLook != 0 { // model: look_at_gate
+		p.pushed(gate, c.lease)
+	}
+	return nil
+}
+
+// PushErr gives the connection back and tells Connector.Broken what happened
+// with it; a connection that is broken, and one whose err came from Discard,
+// is closed. It returns ErrNotHeld if this lease has ended already.
+func (c Conn[T]) PushErr(err error) error {
+	if err == nil {
+		return c.Push()
+	}
+	if c.handle == nil {
+		return ErrZero
+	}
+	return c.handle.pool.giveBack(c, err, false)
+}
+
+// Destroy closes the connection, in the background, and frees its slot when
+// that is done. It returns ErrNotHeld if this lease has ended already.
+func (c Conn[T]) Destroy() error {
+	if c.handle == nil {
+		return ErrZero
+	}
+	return c.handle.pool.giveBack(c, nil, true)
+}
+
+// Detach takes the connection out of the pool for good: the caller owns it
+// and closes it; its slot is free at once. It returns ErrNotHeld if this
+// lease has ended already.
+func (c Conn[T]) Detach() (T, error) {
+	if c.handle == nil {
+		var none T
+		return none, ErrZero
+	}
+	return c.handle.pool.detach(c)
+}
+
+// ID names the connection, also after the lease has ended: the pool's name,
+// some characters of this process, and a number that no other connection of
+// this process has.
+func (c Conn[T]) ID() string {
+	if c.handle == nil {
+		return ""
+	}
+	return c.handle.pool.id(c.handle.conn)
+}
+
+// Age returns how long ago the connection was opened; 0 for a zero Conn.
+func (c Conn[T]) Age() time.Duration {
+	if c.handle == nil {
+		return 0
+	}
+	return time.Duration(c.handle.pool.now() - c.handle.conn.openedAt)
+}
+
+// Uses returns how often the connection had been lent when this lease began,
+// this lease included; 0 for a zero Conn.
+func (c Conn[T]) Uses() int {
+	if c.handle == nil {
+		return 0
+	}
+	return int(leases(c.lease) - c.handle.conn.before)
+}
+
+var (
+	connections atomic.Uint64                        // opened in this process
+	process     = fmt.Sprintf("%06x", rand.N(1<<24)) // tells processes apart in IDs
+)
+
+func (p *Pool[T]) id(c *connection[T]) string {
+	return fmt.Sprintf("%s-%s-%d", p.name, process, c.number)
+}
+
+// end ends the lease: the slot passes from the holder to the pool, in state
+// to. It reports false, and counts and logs it, if the lease had ended.
+func (p *Pool[T]) end(c Conn[T], to uint64) bool {
+	s := c.handle.slot
+	if s.word.CompareAndSwap(c.lease, with(c.lease, to)) {
+		return true
+	}
+	p.lock()
+	defer p.unlock()
+	// Under the lock the keeper is out of the way, and a lease that was
+	// watched stays so unless another end of this lease is faster.
+	if s.word.CompareAndSwap(with(c.lease, watched), with(c.lease, to)) {
+		s.handle.Store(c.handle)
+		return true
+	}
+	p.misused++
+	p.log(levelWarn, "pools: an ended lease was pushed, destroyed or detached again", "connection", p.id(c.handle.conn))
+	return false
+}
+
+// giveBack ends the lease and decides what becomes of the connection. It is
+// every way back but the fast one.
+func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
+	if !p.end(c, returning) {
+		return ErrNotHeld
+	}
+	s := c.handle.slot
+	// Broken may panic or call Goexit: then the connection goes, and the
+	// panic goes on.
+	broken := true
+	defer func() {
+		p.lock()
+		defer p.unlock()
+		switch {
+		case destroy:
+			p.close(s)
+		case broken:
+			p.suspect()
+			p.close(s)
+		case p.connector.Reset != nil && !p.closed:
+			p.reset(s)
+		default:
+			p.release(s)
+			p.settle()
+		}
+	}()
+	if _, discarded := errors.AsType[*discard](err); discarded || destroy {
+		destroy = true
+		return nil
+	}
+	if p.connector.Broken != nil {
+		broken = p.connector.Broken(c.handle.conn.resource, err)
+	} else {
+		broken = mustGo(err)
+	}
+	return nil
+}
+
+func (p *Pool[T]) detach(c Conn[T]) (T, error) {
+	if !p.end(c, returning) {
+		var none T
+		return none, ErrNotHeld
+	}
+	p.lock()
+	defer p.unlock()
+	p.detached++
+	p.free(c.handle.slot)
+	p.settle()
+	return c.handle.conn.resource, nil
+}
+
+// holderStack keeps where this Pop was called, for those who ask who holds
+// what.
+func holderStack() []uintptr {
+	pcs := make([]uintptr, 32)
+	return pcs[:runtime.Callers(3, pcs)]
+}

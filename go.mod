@@ -1,0 +1,3 @@
+module github.com/utopia-go/pools
+
+go 1.26

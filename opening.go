@@ -1,0 +1,429 @@
+package pools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// Opens run in goroutines of the pool and belong to nobody: a caller that
+// gives up does not stop the open that it caused, and its connection goes to
+// the oldest waiter or becomes idle.
+//
+// How many run at once is bounded by a window (slow start). It is firstWindow
+// while nothing is known, doubles with each success, and is one after a
+// failure. Two corrections:
+//
+//   - after a lull, when no open is under way any more, it is firstWindow
+//     again: a short spike on a warm pool opens two connections more and not
+//     all that there is room for, because most are served by returns before
+//     an open could be done;
+//   - it doubles when the oldest waiter has waited for as long as an open
+//     takes: the opens under way hang, or uses are long.
+//
+// When an open has failed with all its tries the server counts as down.
+// Waiters with no other hope get the error at once, and so does every Pop
+// until a prober, which tries alone and with growing pauses, succeeds.
+const (
+	firstWindow = 2
+	unknownOpen = time.Second // what an open is taken to last until one has succeeded
+	longestProb = 30 * time.Second
+)
+
+// opens is the part of the pool that opening owns.
+type opens struct {
+	opening     int // under way, abandoned ones aside
+	window      int
+	widenedAt   int64
+	typicalOpen time.Duration // how long the latest successful one took
+	firstVacant int           // no slot before it is vacant
+
+	failures   int // opens failed in a row; more than none: the server is down
+	probing    bool
+	probeAt    int64
+	openErr    error // the latest
+	openErrAt  int64
+	filling    int       // how many connections the Fills under way want open, at the most
+	fills      []*filler // told of each open's end
+	alarm      *time.Timer
+	alarmAt    int64 // when it will fire; 0: it is not set
+	aboutIdle  int   // resets and checks under way: connections about to be idle
+	gone       int   // slots whose connection is being closed, or whose call hangs and keeps them
+	overstayed bool  // the oldest waiter has waited longer than an open takes
+}
+
+// down reports whether opening is known not to work.
+func (o *opens) down() bool { return o.failures > 0 }
+
+// wanted is how many more connections should be under way.
+func (p *Pool[T]) wanted() int {
+	// A connection that is being reset or checked will be idle sooner than a
+	// new one would; without this, one sequential user would open a second.
+	hopes := p.opening + p.aboutIdle
+	if p.overstayed {
+		// What has been under way for longer than an open takes may hang.
+		hopes = 0
+		for c := range p.calls {
+			if c.name == "Open" && !c.over && p.now()-c.since < int64(p.typicalOpen) {
+				hopes++
+			}
+		}
+	}
+	return max(p.queue.len-hopes, p.filling-(p.taken-p.gone))
+}
+
+// startOpens starts what is wanted and allowed.
+func (p *Pool[T]) startOpens() {
+	if p.opening == 0 && !p.down() {
+		p.window = firstWindow // a lull
+	}
+	if p.down() {
+		return // the prober alone
+	}
+	p.overstayed = false
+	if w := p.queue.first; w != nil && p.taken < len(p.table.Load().slots) {
+		// An open takes about typicalOpen: a waiter older than that, or one
+		// that has waited so long again since the window was last widened,
+		// is not helped by what is under way.
+		since := max(w.since, p.widenedAt)
+		now := p.now()
+		p.overstayed = now-w.since >= int64(p.typicalOpen)
+		if now-since >= int64(p.typicalOpen) {
+			p.widenedAt = now
+			if p.opening >= p.window {
+				p.window = min(2*p.window, p.settings.Size)
+			}
+		}
+	}
+	for p.opening < p.window && p.wanted() > 0 {
+		s := p.vacantSlot()
+		if s == nil {
+			return
+		}
+		p.open(s, p.settings.ReconnectAttempts, nil)
+	}
+}
+
+// vacantSlot returns the first vacant slot.
+func (p *Pool[T]) vacantSlot() *slot[T] {
+	slots := p.table.Load().slots
+	for ; p.firstVacant < len(slots); p.firstVacant++ {
+		if s := slots[p.firstVacant]; s.word.Load()&stateMask == vacant {
+			return s
+		}
+	}
+	return nil
+}
+
+// open starts an open in a vacant slot. told, if not nil, learns its end.
+func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
+	s.word.Store(with(s.word.Load(), opening))
+	p.taken++
+	p.opening++
+	values := context.Background()
+	if w := p.queue.first; w != nil {
+		values = context.WithoutCancel(w.ctx)
+	}
+	var resource T
+	var got bool
+	began := p.now()
+	p.run("Open", values, p.settings.OpenTimeout, func(ctx context.Context) (err error) {
+		resource, err = p.tries(ctx, attempts)
+		got = err == nil
+		return err
+	}, func(c *call, err error) {
+		p.opening--
+		switch {
+		case err == nil && p.closed:
+			p.opened++
+			p.adopt(s, resource, began)
+			p.close(s)
+		case err == nil:
+			p.opened++
+			p.failures = 0
+			p.window = min(2*p.window, p.settings.Size)
+			p.typicalOpen = max(time.Duration(p.now()-began), time.Millisecond)
+			p.adopt(s, resource, began)
+			p.release(s) // model: open_done
+		default:
+			p.vacate(s, c) // model: open_failed
+			if !p.closed {
+				p.openFailed(err)
+			}
+		}
+		if told != nil {
+			told(err)
+		}
+		for _, f := range p.fills {
+			f.tell(err)
+		}
+	}, func(c *call, err error) {
+		// It was abandoned and comes back: what it brings is not wanted any
+		// more.
+		if got {
+			p.opened++
+			p.closeLate(s, resource, c.keepsSlot)
+		} else if c.keepsSlot {
+			p.free(s)
+		}
+	})
+}
+
+// tries calls Connector.Open until it succeeds, at most attempts times.
+func (p *Pool[T]) tries(ctx context.Context, attempts int) (T, error) {
+	for try := 0; ; try++ {
+		resource, err := p.connector.Open(ctx)
+		if err == nil && isNil(resource) {
+			err = errors.New("pools: Connector.Open returned nil and no error")
+		}
+		if err == nil {
+			return resource, nil
+		}
+		err = hide(err)
+		if try+1 == attempts || ctx.Err() != nil || !sleep(ctx, jitter(p.settings.ReconnectSleep, try)) {
+			var none T
+			if try > 0 {
+				err = fmt.Errorf("%w (after %d tries)", err, try+1)
+			}
+			return none, err
+		}
+	}
+}
+
+// jitter returns a random pause up to first, doubled n times.
+func jitter(first time.Duration, n int) time.Duration {
+	longest := min(first<<min(n, 20), time.Hour)
+	return rand.N(longest) + 1
+}
+
+// sleep returns false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// adopt makes resource the connection of the slot.
+func (p *Pool[T]) adopt(s *slot[T], resource T, began int64) {
+	s.conn = &connection[T]{
+		resource: resource,
+		number:   connections.Add(1),
+		openedAt: p.now(),
+		before:   leases(s.word.Load()),
+		lost:     new(atomic.Bool),
+	}
+	h := &handle[T]{slot: s, pool: p, conn: s.conn}
+	s.handle.Store(h)
+	// Once a connection, not once a lease. The argument is small and knows
+	// neither slot nor pool: the collector holds on to it, and it would keep
+	// a dropped pool for good. The function may run outside the pool's
+	// synctest bubble, so it touches an atomic and nothing else.
+	s.conn.cleanup = runtime.AddCleanup(h, func(lost *atomic.Bool) { lost.Store(true) }, s.conn.lost)
+	p.keep()
+}
+
+// openFailed notes that an open has failed with all its tries.
+func (p *Pool[T]) openFailed(err error) {
+	p.failures++
+	p.window = 1
+	p.openErrors++
+	p.openErr, p.openErrAt = err, p.now()
+	pause := min(p.settings.ReconnectSleep<<min(p.failures-1, 20), longestProb)
+	if pause <= 0 {
+		pause = longestProb
+	}
+	p.probeAt = p.now() + int64(pause/2+rand.N(pause/2+1))
+	p.log(levelError, "pools: open failed", "error", err, "in a row", p.failures, "next try in", time.Duration(p.probeAt-p.now()))
+}
+
+// failHopeless gives the latest error to the waiters when the server is down
+// and there is nothing else that they could wait for.
+func (p *Pool[T]) failHopeless() {
+	if !p.down() || p.hope() {
+		return
+	}
+	p.refuseAll(ErrOpenFailed)
+}
+
+// hope reports whether a waiter may get something while the server is down:
+// a connection is open, or an open that is not the prober's is under way.
+func (p *Pool[T]) hope() bool {
+	probes := 0
+	if p.probing {
+		probes = 1
+	}
+	return p.opening-probes > 0 || p.taken-p.opening-p.gone > 0
+}
+
+// probe tries whether the server is back.
+func (p *Pool[T]) probe() {
+	s := p.vacantSlot()
+	if s == nil {
+		p.probeAt = p.now() + int64(p.settings.ReconnectSleep)
+		return
+	}
+	p.probing = true
+	p.open(s, 1, func(error) { p.probing = false })
+}
+
+// arm sets the alarm for what is due next: the oldest waiter's WaitTimeout, a
+// wider window, the prober.
+func (p *Pool[T]) arm() {
+	due := int64(0)
+	at := func(t int64) {
+		if due == 0 || t < due {
+			due = max(t, 1)
+		}
+	}
+	w := p.queue.first
+	if w != nil && w == p.racer {
+		w = w.next // a racer looks at its own time when it comes back
+	}
+	if w != nil {
+		if limit := p.settings.WaitTimeout; limit != Never {
+			at(w.since + int64(limit))
+		}
+		if p.taken < len(p.table.Load().slots) && !p.down() {
+			at(max(w.since, p.widenedAt) + int64(p.typicalOpen))
+		}
+	}
+	if p.down() && !p.probing {
+		at(p.probeAt)
+	}
+	if due == 0 || p.alarmAt != 0 && p.alarmAt <= due {
+		return // it fires early enough, and then looks again
+	}
+	p.alarmAt = due
+	after := max(time.Duration(due-p.now()), 0)
+	if p.alarm == nil {
+		p.alarm = afterFunc(p, after, (*Pool[T]).onAlarm)
+	} else {
+		p.alarm.Reset(after)
+	}
+}
+
+// onAlarm does what is due.
+func (p *Pool[T]) onAlarm() {
+	p.lock()
+	defer p.unlock()
+	p.alarmAt = 0
+	if p.closed {
+		return
+	}
+	if limit := p.settings.WaitTimeout; limit != Never {
+		for w := p.live(p.racer); w != nil && p.now()-w.since >= int64(limit); w = p.live(p.racer) {
+			p.refuse(w, p.failure(w.ctx, w.since, ErrWaitTimeout))
+		}
+	}
+	if p.down() && !p.probing && p.now() >= p.probeAt {
+		p.probe()
+	}
+	p.settle()
+}
+
+// Fill opens connections until n are open, and returns when they are. The
+// first is opened alone and tried once, so that a server that is not there is
+// known at once; the rest follows slow start. If ctx ends before, the opens
+// under way go on.
+func (p *Pool[T]) Fill(ctx context.Context, n int) error {
+	if p.gate.Load()&made == 0 {
+		return ErrZero
+	}
+	if n < 0 || n > p.settings.Size {
+		return fieldError("Fill", "n is %d; give a number from 0 to the pool's Size, %d", n, p.settings.Size)
+	}
+	p.lock()
+	f := &filler{wake: make(chan struct{}, 1)}
+	p.fills = append(p.fills, f)
+	defer func() {
+		p.lock()
+		defer p.unlock()
+		p.fills = remove(p.fills, f)
+		p.filling = 0
+		for _, other := range p.fills {
+			p.filling = max(p.filling, other.n)
+		}
+	}()
+	first := n > 0 && !p.closed && p.taken-p.gone == 0
+	if first {
+		if s := p.vacantSlot(); s != nil {
+			p.open(s, 1, nil)
+		}
+	} else {
+		f.n = n
+	}
+	for {
+		open := p.taken - p.gone - p.opening
+		switch {
+		case p.closed:
+			defer p.unlock()
+			return p.failure(ctx, p.now(), ErrClosed)
+		case f.err != nil && open < n:
+			defer p.unlock()
+			return &fillError{p.name, open, n, f.err}
+		case open >= n:
+			p.unlock()
+			return nil
+		case open > 0:
+			f.n = n
+		}
+		p.filling = max(p.filling, f.n)
+		p.settle()
+		p.unlock()
+		select {
+		case <-f.wake:
+		case <-ctx.Done():
+			p.lock()
+			defer p.unlock()
+			return &fillError{p.name, p.taken - p.gone - p.opening, n, ctxError(ctx)}
+		}
+		p.lock()
+	}
+}
+
+// filler is a Fill under way.
+type filler struct {
+	n    int
+	err  error // of an open that failed meanwhile
+	wake chan struct{}
+}
+
+func (f *filler) tell(err error) {
+	if err != nil {
+		f.err = err
+	}
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+func remove(fills []*filler, f *filler) []*filler {
+	for i := range fills {
+		if fills[i] == f {
+			return append(fills[:i], fills[i+1:]...)
+		}
+	}
+	return fills
+}
+
+// fillError says how far a Fill came.
+type fillError struct {
+	pool    string
+	open, n int
+	err     error
+}
+
+func (e *fillError) Error() string {
+	return fmt.Sprintf("pools: fill %q: %d of %d open: %v", e.pool, e.open, e.n, e.err)
+}
+func (e *fillError) Unwrap() error { return e.err }

@@ -1,0 +1,311 @@
+package pools
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Pool holds up to Size connections of one kind. It is safe for any number of
+// goroutines. A Push happens before the Pop that receives the same
+// connection. An uncontended Pop and Push cost two atomic operations and
+// allocate nothing. Make one with [New].
+type Pool[T any] struct {
+	// Read by every Pop and Push, seldom written.
+	gate   atomic.Uint32 // what is unusual; written under mu only
+	prefix atomic.Uint32 // how many of the first slots searches start in
+	salt   atomic.Uint32 // shakes the starts after a collision
+	table  atomic.Pointer[table[T]]
+
+	// Set by New.
+	name      string
+	serial    uint64 // the order in which several pools are popped from
+	connector Connector[T]
+	settings  Settings
+	start     time.Time // the pool's clock begins
+
+	_ [64]byte // a contended lock does not slow the words above
+
+	// mu guards all that follows and the writing of gate. It is held for a
+	// few instructions and never while user code runs, the Logger included:
+	// unlock logs.
+	mu   sync.Mutex
+	logs []logEntry
+
+	waiting[T]
+	opens
+	keeping
+	ending
+
+	taken   int                // slots that are not vacant
+	calls   map[*call]struct{} // of the connector's functions that have not come back
+	running int                // of these, how many are not abandoned
+
+	counters
+}
+
+// The gate says what is unusual. Its zero value lets no Pop pass, so that a
+// zero Pool is found out off the fast path.
+const (
+	made     uint32 = 1 << iota // by New
+	starving                    // the oldest waiter has waited too long: strict order, no overtaking
+	queueing                    // somebody waits for what is pushed
+	racing                      // a woken waiter is on its way
+	closed                      // Close was called
+	tracking                    // pops leave their stack
+	careful                     // pushes ask Broken, Reset or a Check
+
+	popsLook   = made | starving | closed | tracking // a Pop takes the fast path when this is just made
+	pushesSlow = starving | closed | careful         // a Push decides under the lock
+	pushesLook = queueing | starving | closed        // a Push that has made its slot idle has more to do
+)
+
+var pools atomic.Uint64 // made in this process
+
+// New makes a pool. It opens nothing: connections are opened when they are
+// first needed, see Fill. All faults of name, connector and settings come in
+// one error.
+func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T], error) {
+	var faults []error
+	if name == "" {
+		faults = append(faults, fieldError("name", "is empty; give the name that logs, errors and statistics call the pool by"))
+	}
+	faults = append(faults, connector.complete(), settings.complete())
+	if err := errors.Join(faults...); err != nil {
+		return nil, &newError{name, err}
+	}
+	p := &Pool[T]{
+		name:      name,
+		serial:    pools.Add(1),
+		connector: connector,
+		settings:  settings,
+		start:     time.Now(),
+		calls:     make(map[*call]struct{}),
+	}
+	p.window = firstWindow
+	p.typicalOpen = unknownOpen
+	p.done = make(chan struct{})
+	p.table.Store(newTable[T](settings.Size))
+	gate := made
+	if settings.TrackHolders {
+		gate |= tracking
+	}
+	if connector.Broken != nil || connector.Reset != nil || settings.CheckAfter == Always && connector.Check != nil {
+		gate |= careful
+	}
+	p.gate.Store(gate)
+	return p, nil
+}
+
+// Pop takes a connection: an idle one, or else the first that is pushed or
+// finished opening. It waits until ctx ends, at most WaitTimeout; its error
+// is then a [*PopError]. Give the connection back with [Conn.Push].
+func (p *Pool[T]) Pop(ctx context.Context) (Conn[T], error) {
+	if p.gate.Load()&popsLook == made && ctx.Err() == nil {
+		if h, lease := p.take(); h != nil {
+			return Conn[T]{h, lease}, nil
+		}
+	}
+	return p.popSlow(ctx)
+}
+
+func (p *Pool[T]) popSlow(ctx context.Context) (Conn[T], error) {
+	gate := p.gate.Load()
+	if gate&made == 0 {
+		return Conn[T]{}, ErrZero
+	}
+	if err := ctx.Err(); err != nil {
+		p.lock()
+		defer p.unlock()
+		return Conn[T]{}, p.failure(ctx, p.now(), ctxError(ctx))
+	}
+	// A newcomer that finds nothing yields once and looks again before it
+	// queues: the holder it yields to is often just about to push.
+	for range 2 {
+		if gate&(starving|closed) == 0 {
+			if conn, ok := p.takeConn(); ok {
+				return conn, nil
+			}
+			if gate = p.gate.Load(); p.idleSoon() {
+				runtime.Gosched()
+				continue
+			}
+		}
+		break
+	}
+	return p.wait(ctx)
+}
+
+// TryPop takes an idle connection if there is one. It never waits, opens or
+// checks.
+func (p *Pool[T]) TryPop() (Conn[T], bool) {
+	if p.gate.Load()&(popsLook&^tracking) != made {
+		return Conn[T]{}, false
+	}
+	return p.takeConn()
+}
+
+// Push gives conn back, as [Conn.Push] does, and refuses a Conn of another
+// pool with ErrForeign.
+func (p *Pool[T]) Push(conn Conn[T]) error {
+	if conn.handle != nil && conn.handle.pool != p {
+		return ErrForeign
+	}
+	return conn.Push()
+}
+
+// Use pops a connection, calls fn with its resource and gives it back, also
+// when fn panics or calls runtime.Goexit; then the connection is closed. The
+// error of fn is returned as it is, after [Connector.Broken] has seen it.
+func (p *Pool[T]) Use(ctx context.Context, fn func(resource T) error) error {
+	conn, err := p.Pop(ctx)
+	if err != nil {
+		return err
+	}
+	ended := false
+	// The deferred call keeps conn reachable while fn runs, which may hold
+	// the resource alone.
+	defer func() {
+		if !ended {
+			_ = conn.Destroy() // fn did not return; who ended this lease is logged by Destroy
+		}
+	}()
+	err = fn(conn.handle.conn.resource)
+	ended = true
+	if err == nil {
+		_ = conn.Push()
+		return nil
+	}
+	_ = conn.PushErr(err)
+	if d, ok := err.(*discard); ok {
+		return d.err
+	}
+	return err
+}
+
+// UseResult is Use for a function with a result.
+func UseResult[T, R any](ctx context.Context, p *Pool[T], fn func(resource T) (R, error)) (R, error) {
+	var result R
+	err := p.Use(ctx, func(resource T) (err error) {
+		result, err = fn(resource)
+		return err
+	})
+	return result, err
+}
+
+// Name returns the pool's name.
+func (p *Pool[T]) Name() string { return p.name }
+
+// Size returns how many connections may be open at once.
+func (p *Pool[T]) Size() int { return p.settings.Size }
+
+// Settings returns the settings in force, with the defaults filled in.
+func (p *Pool[T]) Settings() Settings { return p.settings }
+
+// Available returns how many connections can be had without waiting for a
+// holder: those that are idle and those that may still be opened.
+func (p *Pool[T]) Available() int {
+	if p.gate.Load()&made == 0 || p.gate.Load()&closed != 0 {
+		return 0
+	}
+	n := 0
+	for _, s := range p.table.Load().slots {
+		switch s.word.Load() & stateMask {
+		case vacant, idle, stale:
+			n++
+		}
+	}
+	return n
+}
+
+// takeConn takes an idle connection and, with TrackHolders, leaves the stack.
+func (p *Pool[T]) takeConn() (Conn[T], bool) {
+	h, lease := p.take()
+	if h == nil {
+		return Conn[T]{}, false
+	}
+	if p.settings.TrackHolders {
+		p.track(h.slot)
+	}
+	return Conn[T]{h, lease}, true
+}
+
+// track leaves the caller's stack in the slot that it holds.
+func (p *Pool[T]) track(s *slot[T]) {
+	stack := holderStack()
+	p.lock()
+	s.stack = stack
+	p.unlock()
+}
+
+// idleSoon reports whether a yield may help: something is lent.
+func (p *Pool[T]) idleSoon() bool {
+	for i, s := range p.table.Load().slots {
+		if i == fewSlots {
+			break
+		}
+		if s.word.Load()&stateMask == held {
+			return true
+		}
+	}
+	return false
+}
+
+// now is the pool's clock: nanoseconds since New.
+func (p *Pool[T]) now() int64 { return int64(time.Since(p.start)) }
+
+func (p *Pool[T]) lock() { p.mu.Lock() }
+
+// unlock unlocks and then logs what was noted meanwhile: a Logger may use the
+// pool.
+func (p *Pool[T]) unlock() {
+	logs := p.logs
+	p.logs = nil
+	p.mu.Unlock()
+	for _, l := range logs {
+		p.settings.Logger.Log(context.Background(), l.level, l.message, l.args...)
+	}
+}
+
+type logEntry struct {
+	level   slog.Level
+	message string
+	args    []any
+}
+
+const (
+	levelInfo  = slog.LevelInfo
+	levelWarn  = slog.LevelWarn
+	levelError = slog.LevelError
+)
+
+// log notes what unlock will log.
+func (p *Pool[T]) log(level slog.Level, message string, args ...any) {
+	if p.settings.Logger != nil {
+		p.logs = append(p.logs, logEntry{level, message, append([]any{"pool", p.name}, args...)})
+	}
+}
+
+// setGate sets or clears bits of the gate. Under the lock.
+func (p *Pool[T]) setGate(bits uint32, on bool) {
+	gate := p.gate.Load()
+	switch {
+	case on && gate&bits != bits:
+		p.gate.Store(gate | bits)
+	case !on && gate&bits != 0:
+		p.gate.Store(gate &^ bits)
+	}
+}
+
+// newError is the faults that New found.
+type newError struct {
+	pool string
+	err  error
+}
+
+func (e *newError) Error() string { return "pools: New(" + quoted(e.pool) + "):\n" + e.err.Error() }
+func (e *newError) Unwrap() error { return e.err }

@@ -1,0 +1,129 @@
+package pools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Stats is a snapshot of a pool. The states add up to Size. Times are in
+// nanoseconds when marshalled to JSON.
+type Stats struct {
+	Name string
+	Size int
+
+	// What each slot was at one moment of the snapshot.
+	Vacant    int // may be opened
+	Opening   int
+	Idle      int
+	Stale     int // idle for longer than CheckAfter: checked before they are lent
+	Held      int
+	Checking  int
+	Resetting int
+	Returning int
+	Closing   int
+	Hung      int // kept by an abandoned call
+
+	Waiting   int // goroutines that wait now
+	Abandoned int // calls of the connector that hang, past their timeout
+
+	// Counters since New.
+	Leases       uint64        // connections lent
+	Waits        uint64        // Pops that had to wait, however they ended
+	WaitsFailed  uint64        // of these, how many ended without a connection
+	WaitTime     time.Duration // of all Waits
+	LongestWait  time.Duration
+	Opened       uint64
+	OpenErrors   uint64 // opens that failed with all their tries
+	Closed       uint64 // Opened = open now + Closed + Detached, when nothing hangs
+	Detached     uint64
+	Lost         uint64 // Conns forgotten without a Push
+	Misused      uint64 // ended leases that were pushed, destroyed or detached again
+	Abandonments uint64
+}
+
+// counters are guarded by the pool's lock.
+type counters struct {
+	waits, granted, refused                             uint64
+	waitTime, longestWait                               int64
+	opened, openErrors, closes, detached, lost, misused uint64
+	abandonments                                        uint64
+}
+
+// waited counts a wait that has ended.
+func (c *counters) waited(ns int64) {
+	c.waits++
+	c.waitTime += ns
+	c.longestWait = max(c.longestWait, ns)
+}
+
+// Stats returns a snapshot. It reads each slot once, under the pool's lock:
+// about a nanosecond a slot.
+func (p *Pool[T]) Stats() Stats {
+	if p.gate.Load()&made == 0 {
+		return Stats{}
+	}
+	p.lock()
+	defer p.unlock()
+	st := Stats{
+		Name: p.name, Size: p.settings.Size, Waiting: p.queue.len,
+		Waits: p.waits, WaitsFailed: p.refused,
+		WaitTime: time.Duration(p.waitTime), LongestWait: time.Duration(p.longestWait),
+		Opened: p.opened, OpenErrors: p.openErrors, Closed: p.closes, Detached: p.detached,
+		Lost: p.lost, Misused: p.misused, Abandonments: p.abandonments,
+	}
+	for c := range p.calls {
+		if c.abandoned {
+			st.Abandoned++
+		}
+	}
+	var in [states]int
+	for _, s := range p.table.Load().slots {
+		word := s.word.Load()
+		in[word&stateMask]++
+		st.Leases += leases(word)
+	}
+	st.Vacant, st.Opening, st.Idle, st.Stale = in[vacant], in[opening], in[idle], in[stale]
+	st.Held, st.Checking, st.Resetting = in[held]+in[watched], in[checking], in[resetting]
+	st.Returning, st.Closing, st.Hung = in[returning], in[closing], in[abandoned]
+	return st
+}
+
+// failure is the error of a Pop that began waiting at since. Under the lock.
+func (p *Pool[T]) failure(ctx context.Context, since int64, reason error) *PopError {
+	e := &PopError{
+		Pool: p.name, Size: p.settings.Size, Opening: p.opening,
+		Waited: time.Duration(p.now() - since), Err: reason,
+	}
+	for w := p.queue.first; w != nil; w = w.next {
+		if w.ctx != ctx || w.since != since {
+			e.Waiting = p.queue.len - 1
+			break
+		}
+	}
+	for _, s := range p.table.Load().slots {
+		switch s.word.Load() & stateMask {
+		case held, watched:
+			e.Held++
+		case idle, stale:
+			e.Idle++
+		}
+	}
+	if p.down() {
+		e.OpenErr, e.openErrIsOurs = p.openErr, p.openErrAt >= since
+	}
+	return e
+}
+
+// ctxError is the error of a ctx that has ended, with its cause.
+func ctxError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || errors.Is(cause, err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
+func quoted(s string) string { return strconv.Quote(s) }
