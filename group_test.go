@@ -1,0 +1,166 @@
+package pools_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+func named(t *testing.T, name string, size int) *pools.Pool[resource] {
+	t.Helper()
+	pool, err := pools.New(name, poolstest.NewServer(t, size).Connector(), pools.Settings{Size: size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pool.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return pool
+}
+
+// P10
+func TestOppositeOrdersDoNotDeadlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, c := named(t, "a", 1), named(t, "b", 1), named(t, "c", 1)
+		var g pools.Group
+		if err := g.Add(a, b, c); err != nil {
+			t.Fatal(err)
+		}
+		both := func(x, y resource) error {
+			time.Sleep(time.Millisecond)
+			return errors.Join(x.Do(nil), y.Do(nil))
+		}
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				for _, err := range []error{
+					pools.Use2(t.Context(), a, b, both),
+					pools.Use2(t.Context(), b, a, both),
+					pools.Use3(t.Context(), c, b, a, func(x, y, z resource) error {
+						if x == y || y == z {
+							t.Error("the same resource twice")
+						}
+						return both(x, y)
+					}),
+					g.Use(t.Context(), []string{"c", "a"}, func(r pools.Resources) error {
+						return both(pools.Of[resource](r, "c"), pools.Of[resource](r, "a"))
+					}),
+					g.Use(t.Context(), []string{"a", "c"}, func(r pools.Resources) error {
+						return both(pools.Of[resource](r, "c"), pools.Of[resource](r, "a"))
+					}),
+				} {
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// P10: a part that fails gives back the others, whole.
+func TestPartThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := named(t, "a", 1), named(t, "b", 1)
+		held, err := b.Pop(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, use := range []func(context.Context) error{
+			func(ctx context.Context) error {
+				return pools.Use2(ctx, a, b, func(resource, resource) error { t.Error("it ran"); return nil })
+			},
+			func(ctx context.Context) error {
+				return pools.Use2(ctx, b, a, func(resource, resource) error { t.Error("it ran"); return nil })
+			},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			err := use(ctx)
+			cancel()
+			if e, ok := errors.AsType[*pools.PopError](err); !ok || e.Pool != "b" || !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			if st := a.Stats(); st.Idle != 1 || st.Closed != 0 {
+				t.Errorf("a did not get its connection back: %+v", st)
+			}
+		}
+		_ = held.Push()
+		for _, err := range []error{
+			pools.Use2(t.Context(), a, a, func(resource, resource) error { return nil }),
+			pools.Use3(t.Context(), a, b, a, func(resource, resource, resource) error { return nil }),
+		} {
+			if !errors.Is(err, pools.ErrSamePool) {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := named(t, "a", 1), named(t, "b", 2)
+		var g pools.Group
+		err := g.Add(a, b, a, nil)
+		if err == nil || !strings.Contains(err.Error(), `two pools of the name "a"`) || !strings.Contains(err.Error(), "pool 3 is nil") {
+			t.Error(err)
+		}
+		if len(maps.Collect(g.All())) != 0 {
+			t.Error("half of them were added")
+		}
+		if err := g.Add(b, a); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Add(named(t, "a", 1)); err == nil {
+			t.Error("two pools of one name")
+		}
+		var names []string
+		for name := range g.All() {
+			names = append(names, name)
+		}
+		if !slices.Equal(names, []string{"b", "a"}) {
+			t.Error(names)
+		}
+		if got, err := pools.Get[resource](&g, "a"); err != nil || got != a {
+			t.Error(got, err)
+		}
+		if _, err := pools.Get[resource](&g, "x"); !errors.Is(err, pools.ErrUnknown) {
+			t.Error(err)
+		}
+		if _, err := pools.Get[string](&g, "a"); !errors.Is(err, pools.ErrType) {
+			t.Error(err)
+		}
+		if err := g.Use(t.Context(), []string{"a", "x"}, nil); !errors.Is(err, pools.ErrUnknown) {
+			t.Error(err)
+		}
+		if err := g.Use(t.Context(), []string{"a", "a"}, nil); !errors.Is(err, pools.ErrSamePool) {
+			t.Error(err)
+		}
+		if g.Remove("b") != pools.AnyPool(b) || g.Remove("b") != nil {
+			t.Error("Remove")
+		}
+		if err := b.Use(t.Context(), func(resource) error { return nil }); err != nil {
+			t.Error("Remove closed the pool:", err)
+		}
+		if err := g.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if _, err := a.Pop(t.Context()); !errors.Is(err, pools.ErrClosed) {
+			t.Error(err)
+		}
+		if st := g.Stats(); len(st) != 1 || st[0].Name != "a" {
+			t.Error(st)
+		}
+	})
+}

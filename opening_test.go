@@ -1,0 +1,385 @@
+package pools_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+// C3
+func TestOpenSlowerThanItsCallers(t *testing.T) {
+	scenario(t, pools.Settings{Size: 5}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(200 * time.Millisecond))
+		failed := 0
+		for {
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			conn, err := pool.Pop(ctx)
+			cancel()
+			if err == nil {
+				_ = conn.Push()
+				break
+			}
+			if failed++; failed > 10 {
+				t.Fatal("callers come and go, and no connection is ever pooled")
+			}
+		}
+		if failed != 3 && failed != 4 {
+			t.Errorf("%d callers of 50 ms failed, of an open of 200 ms", failed)
+		}
+	})
+}
+
+// C4
+func TestOpenOfACallerThatGaveUpServesAnother(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(time.Second))
+		a := poolstest.Pop(t, pool)
+		a.Waits()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		time.Sleep(500 * time.Millisecond)
+		a.Cancel()
+		a.Fails(context.Canceled)
+		time.Sleep(500 * time.Millisecond)
+		b.Has()
+		b.Push()
+		if st := pool.Stats(); st.Opened != 1 || st.Idle != 1 || st.Vacant != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// C5
+func TestOpenReturnsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool, err := pools.New("nothing", pools.OpenFunc(func(context.Context) (net.Conn, error) { return nil, nil }),
+			pools.Settings{Size: 1, ReconnectAttempts: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pool.Pop(t.Context()); !errors.Is(err, pools.ErrOpenFailed) {
+			t.Error(err)
+		}
+		if err := pool.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// C7
+func TestConnectionOutlivesTheRequestItWasOpenedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type key struct{}
+		var opened context.Context
+		server := poolstest.NewServer(t, 1)
+		connector := server.Connector()
+		open := connector.Open
+		connector.Open = func(ctx context.Context) (resource, error) {
+			opened = ctx
+			return open(ctx)
+		}
+		pool, err := pools.New("request", connector, pools.Settings{Size: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pool.Close(context.Background())
+		server.Open.Next(poolstest.InOrder(poolstest.Delay(time.Second), func(ctx context.Context) error { return ctx.Err() }))
+		ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "trace"), time.Millisecond)
+		defer cancel()
+		if _, err := pool.Pop(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		time.Sleep(2 * time.Second)
+		if conn, ok := pool.TryPop(); !ok {
+			t.Error("the open died with its request")
+		} else if conn.Push(); opened.Value(key{}) != "trace" {
+			t.Error("Open's ctx does not carry the values of the first waiter's")
+		}
+	})
+}
+
+// O12
+func TestOneSequentialUserOpensOne(t *testing.T) {
+	for name, options := range map[string][]poolstest.Option{"plain": nil, "with Reset": {poolstest.WithReset}} {
+		t.Run(name, func(t *testing.T) {
+			scenario(t, pools.Settings{Size: 10}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+				server.Reset.Always(poolstest.Delay(10 * time.Millisecond))
+				server.Open.Always(poolstest.Delay(100 * time.Millisecond))
+				for range 50 {
+					use(t, pool)
+				}
+				if server.Opened() != 1 {
+					t.Errorf("opened %d", server.Opened())
+				}
+			}, options...)
+		})
+	}
+}
+
+// P1
+func TestSpike(t *testing.T) {
+	scenario(t, pools.Settings{Size: 50}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(150 * time.Millisecond))
+		if err := pool.Fill(t.Context(), 5); err != nil {
+			t.Fatal(err)
+		}
+		if server.Opened() != 5 {
+			t.Fatalf("filled %d", server.Opened())
+		}
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				if err := pool.Use(t.Context(), func(r resource) error {
+					return r.Do(func() { time.Sleep(2 * time.Millisecond) })
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(began); took != 20*time.Millisecond {
+			t.Errorf("took %v, want 20ms", took)
+		}
+		time.Sleep(time.Second)
+		if server.Opened() > 7 {
+			t.Errorf("opened %d more, want at most 2", server.Opened()-5)
+		}
+	})
+}
+
+// P2: a cold start with long uses does not crawl, and opens in steps.
+func TestColdStart(t *testing.T) {
+	scenario(t, pools.Settings{Size: 50}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(150 * time.Millisecond))
+		began := time.Now()
+		var latest atomic.Int64
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				if err := pool.Use(t.Context(), func(r resource) error {
+					latest.Store(int64(time.Since(began)))
+					return r.Do(func() { time.Sleep(time.Second) })
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if st := pool.Stats(); st.Opening != 2 {
+			t.Errorf("%d opens at once to begin with", st.Opening)
+		}
+		wg.Wait()
+		if last := time.Duration(latest.Load()); last > 450*time.Millisecond {
+			t.Errorf("the last use began after %v, want at most 450ms", last)
+		}
+	})
+}
+
+// P5
+func TestOneHungOpenDoesNotStopTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := poolstest.NewServer(t, 0) // the hung one comes back in the end
+		pool := poolstest.Make(t, server, pools.Settings{Size: 5, OpenTimeout: time.Minute})
+		server.Open.Always(poolstest.Delay(100 * time.Millisecond))
+		server.Open.Next(server.Hang())
+		var all []*popper
+		for range 4 {
+			all = append(all, poolstest.Pop(t, pool))
+		}
+		time.Sleep(300 * time.Millisecond)
+		for _, p := range all {
+			p.Has()
+		}
+		for _, p := range all {
+			p.Push()
+		}
+	})
+}
+
+// P5, when all that slow start allows hangs: the window widens with the wait.
+func TestHungOpensWidenTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := poolstest.NewServer(t, 0)
+		pool := poolstest.Make(t, server, pools.Settings{Size: 5, OpenTimeout: time.Minute})
+		server.Open.Next(server.Hang(), server.Hang())
+		a := poolstest.Pop(t, pool)
+		b := poolstest.Pop(t, pool)
+		c := poolstest.Pop(t, pool)
+		a.Waits()
+		b.Waits()
+		c.Waits()
+		time.Sleep(4 * time.Second)
+		for _, p := range []*popper{a, b, c} {
+			p.Has()
+			p.Push()
+		}
+	})
+}
+
+func TestTriesAndPausesWithinOpenTimeout(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, OpenTimeout: 5 * time.Second, ReconnectAttempts: pools.NoLimit, ReconnectSleep: 100 * time.Millisecond},
+		func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			server.Open.Always(poolstest.Fail(errRefused))
+			began := time.Now()
+			_, err := pool.Pop(t.Context())
+			if took := time.Since(began); !errors.Is(err, errRefused) || took > 5*time.Second {
+				t.Errorf("after %v: %v", took, err)
+			}
+			if n := server.Open.Calls(); n < 3 || n > 100 {
+				t.Errorf("%d tries in 5 s, with pauses that double from 100 ms", n)
+			}
+		})
+}
+
+func TestRetriesSucceed(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Next(poolstest.Fail(errRefused), poolstest.Fail(errRefused))
+		use(t, pool)
+		if st := pool.Stats(); st.OpenErrors != 0 || server.Open.Calls() != 3 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// An open error never passes for the caller's own deadline.
+func TestOpenTimeoutIsNotTheCallersDeadline(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, OpenTimeout: time.Second}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(time.Hour))
+		_, err := pool.Pop(t.Context())
+		if !errors.Is(err, pools.ErrOpenFailed) || !errors.Is(err, pools.ErrOpenTimeout) || errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	})
+}
+
+// The server is down while one connection lives: waiters are served by it,
+// and the prober keeps the tries apart.
+func TestDownWithALiveConnection(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		server.Open.Always(poolstest.Fail(errRefused))
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		time.Sleep(20 * time.Second)
+		b.Waits()
+		if n := server.Open.Calls() - 1; n < 3 || n > 12 {
+			t.Errorf("%d tries in 20 s", n)
+		}
+		a.Push()
+		b.Has()
+		b.Push()
+	})
+}
+
+func TestAbandonedOpen(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		t.Run(fmt.Sprint("strict ", strict), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				limit := 0
+				if strict {
+					limit = 2
+				}
+				server := poolstest.NewServer(t, limit)
+				pool := poolstest.Make(t, server, pools.Settings{Size: 2, OpenTimeout: 500 * time.Millisecond, ReconnectAttempts: 1, Strict: strict})
+				server.Open.Next(server.Hang())
+				a := poolstest.Pop(t, pool)
+				a.Waits()
+				time.Sleep(600 * time.Millisecond)
+				a.Fails(pools.ErrAbandoned)
+				st := pool.Stats()
+				if st.Abandoned != 1 || st.Hung != map[bool]int{true: 1}[strict] {
+					t.Errorf("%+v", st)
+				}
+				time.Sleep(30 * time.Second) // the prober
+				b := poolstest.Pop(t, pool)
+				b.Has()
+				c := poolstest.Pop(t, pool)
+				if strict {
+					c.Waits() // Size-1 can be had
+				} else {
+					c.Has()
+				}
+				server.Release() // the hung one comes back and is closed
+				c.Has()
+				synctest.Wait()
+				if st := pool.Stats(); st.Abandoned != 0 || st.Hung != 0 || server.IsOpen() != 2 {
+					t.Errorf("%d open, %+v", server.IsOpen(), st)
+				}
+				b.Push()
+				c.Push()
+			})
+		})
+	}
+}
+
+// Not more than Size calls are abandoned beside the slots.
+func TestAbandonedAreCapped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := poolstest.NewServer(t, 0)
+		pool := poolstest.Make(t, server, pools.Settings{Size: 2, CloseTimeout: time.Second})
+		server.Close.Always(server.Hang())
+		for range 4 {
+			conn, err := pool.Pop(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.Destroy()
+			time.Sleep(2 * time.Second)
+		}
+		if st := pool.Stats(); st.Abandoned != 4 || st.Hung != 2 || st.Vacant != 0 {
+			t.Errorf("%+v", st)
+		}
+		w := poolstest.Pop(t, pool)
+		w.Waits()
+		server.Release()
+		w.Has()
+		w.Push()
+	})
+}
+
+func TestFill(t *testing.T) {
+	scenario(t, pools.Settings{Size: 10}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Next(poolstest.Fail(errRefused))
+		began := time.Now()
+		if err := pool.Fill(t.Context(), 5); !errors.Is(err, errRefused) || time.Since(began) != 0 || server.Open.Calls() != 1 {
+			t.Errorf("after %v and %d tries: %v", time.Since(began), server.Open.Calls(), err)
+		}
+		if err := pool.Fill(t.Context(), 10); err != nil || server.Opened() != 10 || pool.Stats().Idle != 10 {
+			t.Errorf("%v: %+v", err, pool.Stats())
+		}
+		if err := pool.Fill(t.Context(), 11); err == nil {
+			t.Error("more than Size")
+		}
+		if err := pool.Fill(t.Context(), 3); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := pool.Fill(ctx, 3); err != nil {
+			t.Error("there is nothing to wait for:", err)
+		}
+	})
+	scenario(t, pools.Settings{Size: 4}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(time.Second))
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer cancel()
+		if err := pool.Fill(ctx, 4); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if st := pool.Stats(); st.Idle != 3 && st.Idle != 4 {
+			t.Errorf("the opens under way go on: %+v", st)
+		}
+	})
+}

@@ -1,0 +1,30 @@
+// Package poolstest helps to test code that uses a pool, and the pool itself.
+//
+// [New] makes a pool on a [Server]: a connector whose every function can be
+// told to fail, wait, hang, panic or call runtime.Goexit, and that fails the
+// test when a rule of the pool is broken: more connections open than Size, a
+// connection with two users, closed twice, or closed under its user. When the
+// test ends the pool is closed, and nothing may be left open.
+//
+// [Pop] starts a pop in a goroutine of its own and asks what became of it, so
+// that a test reads like a timing diagram:
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		pool, server := poolstest.New(t, pools.Settings{Size: 1})
+//		server.Open.Next(poolstest.Delay(time.Second))
+//
+//		a := poolstest.Pop(t, pool) // opens
+//		b := poolstest.Pop(t, pool)
+//		a.Waits()
+//		time.Sleep(time.Second)
+//		a.Has()
+//		b.Waits()
+//		a.Push()
+//		b.Has()
+//		b.Push()
+//	})
+//
+// Everything here works in a testing/synctest bubble, where a test of minutes
+// takes no time and waiting for ever is a failure; Waits, Has and Fails need
+// one.
+package poolstest

@@ -1,0 +1,541 @@
+package pools_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+type (
+	resource = *poolstest.Resource
+	popper   = poolstest.Popper[resource]
+)
+
+var errRefused = errors.New("connection refused")
+
+// scenario runs f in a bubble, on a new pool.
+func scenario(t *testing.T, settings pools.Settings, f func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server), options ...poolstest.Option) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		pool, server := poolstest.New(t, settings, options...)
+		f(t, pool, server)
+		synctest.Wait()
+		poolstest.Check(t, pool, server)
+		if !pools.GateOpen(pool) {
+			t.Error("nobody waits, but the gate is not open")
+		}
+	})
+}
+
+func use(t *testing.T, pool *pools.Pool[resource]) {
+	t.Helper()
+	if err := pool.Use(t.Context(), func(r resource) error { return r.Do(nil) }); err != nil {
+		t.Errorf("use: %v", err)
+	}
+}
+
+// W1
+func TestPushBetweenLookAndQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool, _ := poolstest.New(t, pools.Settings{Size: 1})
+		a := poolstest.Pop(t, pool)
+		a.Has()
+
+		looked, queue := make(chan struct{}), make(chan struct{})
+		pools.SetBeforeQueueing(func() {
+			close(looked)
+			<-queue
+		})
+		defer pools.SetBeforeQueueing(nil)
+		b := poolstest.Pop(t, pool)
+		<-looked // B has found nothing and is not queued
+		a.Push()
+		close(queue)
+		b.Has()
+		b.Push()
+	})
+}
+
+// W2
+func TestDestroyServesWaiterByOpening(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		first := a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		if err := first.Destroy(); err != nil {
+			t.Fatal(err)
+		}
+		if second := b.Has(); second.ID() == first.ID() {
+			t.Error("b has the destroyed connection")
+		}
+		b.Push()
+		if server.Opened() != 2 {
+			t.Errorf("opened %d, want 2", server.Opened())
+		}
+	})
+}
+
+// W2, by Detach.
+func TestDetachServesWaiterByOpening(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		first := poolstest.Pop(t, pool).Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		r, err := first.Detach()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Keep()
+		if b.Has().Resource() == r {
+			t.Error("b has the detached connection")
+		}
+		b.Push()
+	})
+}
+
+// W3
+func TestOpenAlwaysFails(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Fail(errRefused))
+		var waiters []*popper
+		for range 10 {
+			waiters = append(waiters, poolstest.Pop(t, pool))
+		}
+		time.Sleep(10 * time.Second)
+		for _, w := range waiters {
+			err := w.Fails(pools.ErrOpenFailed)
+			if !errors.Is(err, errRefused) {
+				t.Errorf("the open error that happened during the wait is not wrapped: %v", err)
+			}
+		}
+		// While the server is down nobody hangs: the error comes at once,
+		// and as a text, since it happened before.
+		began := time.Now()
+		w := poolstest.Pop(t, pool)
+		err := w.Fails(pools.ErrOpenFailed)
+		if errors.Is(err, errRefused) || time.Since(began) != 0 {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		server.Open.Always(nil)
+		time.Sleep(31 * time.Second) // the prober's longest pause
+		use(t, pool)
+	})
+}
+
+// W5
+func TestFailedAndPanickingOpenServeWaiter(t *testing.T) {
+	for name, fault := range map[string]poolstest.Fault{
+		"error": poolstest.Fail(errRefused), "panic": poolstest.Panic("boom"), "Goexit": poolstest.Goexit(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			scenario(t, pools.Settings{Size: 1, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+				server.Open.Next(fault)
+				w := poolstest.Pop(t, pool)
+				err := w.Fails(pools.ErrOpenFailed)
+				if p, ok := errors.AsType[*pools.PanicError](err); (name == "panic") != ok {
+					t.Errorf("%v", err)
+				} else if ok && (p.Value != "boom" || len(p.Stack) == 0) {
+					t.Errorf("%+v", p)
+				}
+				time.Sleep(2 * time.Second)
+				use(t, pool)
+			})
+			// With another connection alive the waiter waits on, and is
+			// served by it.
+			scenario(t, pools.Settings{Size: 2, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+				server.Open.Next(nil, fault)
+				a := poolstest.Pop(t, pool)
+				a.Has()
+				b := poolstest.Pop(t, pool)
+				b.Waits()
+				a.Push()
+				b.Has()
+				b.Push()
+			})
+		})
+	}
+}
+
+// W6
+func TestEveryPushBroken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := poolstest.NewServer(t, 5)
+		server.IsBroken = func(resource, error) bool { return true }
+		pool := poolstest.Make(t, server, pools.Settings{Size: 5})
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				for range 20 {
+					use(t, pool)
+				}
+			})
+		}
+		wg.Wait()
+		if server.Opened() != 200 {
+			t.Errorf("opened %d, want one a use, 200", server.Opened())
+		}
+	})
+}
+
+// W7
+func TestBusyReleaserDoesNotHoldUpWaiter(t *testing.T) {
+	pool, _ := poolstest.New(t, pools.Settings{Size: 1})
+	for range 200 {
+		conn, err := pool.Pop(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var served atomic.Bool
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			use(t, pool)
+			served.Store(true)
+		})
+		for pool.Stats().Waiting == 0 {
+			runtime.Gosched()
+		}
+		if err := conn.Push(); err != nil {
+			t.Fatal(err)
+		}
+		// From here the releaser keeps its processor and never blocks.
+		for began := time.Now(); !served.Load(); {
+			if time.Since(began) > 10*time.Second {
+				t.Fatal("the waiter sits beside an idle connection")
+			}
+		}
+		wg.Wait()
+	}
+}
+
+// W4: the chosen one cancels before it takes what it was woken for.
+func TestChosenWaiterCancels(t *testing.T) {
+	for range 200 {
+		scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			a := poolstest.Pop(t, pool)
+			a.Has()
+			b, c := poolstest.Pop(t, pool), poolstest.Pop(t, pool)
+			b.Waits()
+			c.Waits()
+			if rand.N(2) == 0 {
+				time.Sleep(2 * time.Millisecond) // the next push hands on directly
+			}
+			a.Push()
+			b.Cancel()
+			c.Cancel()
+			d := poolstest.Pop(t, pool)
+			synctest.Wait()
+			for _, p := range []*popper{b, c} {
+				select {
+				case <-p.Done():
+					if p.Err() == nil {
+						p.Push()
+					}
+				default:
+					t.Fatal("a cancelled pop hangs")
+				}
+			}
+			d.Has()
+			d.Push()
+		})
+	}
+}
+
+// C1
+func TestCancelAtTheInstantOfHandOn(t *testing.T) {
+	rounds := 100_000
+	if testing.Short() {
+		rounds = 10_000
+	}
+	scenario(t, pools.Settings{Size: 2}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		var wg sync.WaitGroup
+		var served, cancelled atomic.Int64
+		const users = 8
+		for range users {
+			wg.Go(func() {
+				for range rounds / users {
+					// Deadlines and pushes fall on the same instants.
+					ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rand.N(6))*time.Millisecond)
+					conn, err := pool.Pop(ctx)
+					if err == nil {
+						served.Add(1)
+						_ = conn.Resource().Do(func() { time.Sleep(time.Duration(rand.N(4)) * time.Millisecond) })
+						if err := conn.Push(); err != nil {
+							t.Error(err)
+						}
+					} else {
+						cancelled.Add(1)
+						if !errors.Is(err, context.DeadlineExceeded) {
+							t.Error(err)
+						}
+						time.Sleep(time.Millisecond)
+					}
+					cancel()
+				}
+			})
+		}
+		wg.Wait()
+		if served.Load() == 0 || cancelled.Load() == 0 {
+			t.Errorf("%d served, %d cancelled: this tests nothing", served.Load(), cancelled.Load())
+		}
+		if st := pool.Stats(); st.Idle+st.Vacant != 2 || st.Waiting != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// C2
+func TestTenThousandCancelledWaiters(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		ctx, cancel := context.WithCancel(context.Background())
+		var dead []*popper
+		for range 10_000 {
+			dead = append(dead, poolstest.PopContext(ctx, t, pool))
+		}
+		synctest.Wait()
+		live := poolstest.Pop(t, pool)
+		live.Waits()
+		cancel()
+		a.Push()
+		live.Has()
+		live.Push()
+		for _, d := range dead {
+			d.Fails(context.Canceled)
+		}
+	})
+}
+
+// C5
+func TestEndedContext(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		why := errors.New("the user left")
+		ctx, cancel := context.WithCancelCause(context.Background())
+		cancel(why)
+		_, err := pool.Pop(ctx)
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, why) {
+			t.Errorf("ended at Pop: %v", err)
+		}
+		if server.Opened() != 0 {
+			t.Error("a finished ctx opened a connection")
+		}
+		use(t, pool)
+		if _, err := pool.Pop(ctx); err == nil {
+			t.Error("an idle connection went to a finished ctx")
+		}
+
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		ctx, cancel = context.WithCancelCause(context.Background())
+		pools.SetBeforeQueueing(func() { cancel(nil) }) // between looking and queueing
+		defer pools.SetBeforeQueueing(nil)
+		_, err = pool.Pop(ctx)
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		a.Push()
+	})
+}
+
+// P7, P8: order is first come, first served, once somebody has waited.
+func TestWaitersAreServedInOrder(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		holder := poolstest.Pop(t, pool)
+		holder.Has()
+		var waiters []*popper
+		for range 50 {
+			waiters = append(waiters, poolstest.Pop(t, pool))
+			synctest.Wait()
+			time.Sleep(2 * time.Millisecond)
+		}
+		for i, w := range waiters {
+			// A robber that comes at the last moment is not served first.
+			robber := poolstest.Pop(t, pool)
+			robber.Waits()
+			holder.Push()
+			w.Has()
+			robber.Waits()
+			robber.Cancel()
+			for _, later := range waiters[i+1:] {
+				later.Waits()
+			}
+			holder = w
+		}
+		holder.Push()
+	})
+}
+
+// P7, with real time: nobody waits much longer than a fair share.
+func TestTightLoopsAreFair(t *testing.T) {
+	pool, _ := poolstest.New(t, pools.Settings{Size: 10})
+	const users = 100
+	deadline := time.Now().Add(300 * time.Millisecond)
+	counts := make([]int, users)
+	var wg sync.WaitGroup
+	for i := range users {
+		wg.Go(func() {
+			for time.Now().Before(deadline) {
+				if err := pool.Use(t.Context(), func(r resource) error {
+					return r.Do(runtime.Gosched)
+				}); err != nil {
+					t.Error(err)
+				}
+				counts[i]++
+			}
+		})
+	}
+	wg.Wait()
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	for i, n := range counts {
+		if n < total/users/20 {
+			t.Errorf("goroutine %d had %d uses, the mean is %d", i, n, total/users)
+		}
+	}
+}
+
+// P9: one deadline, over any number of wake-ups.
+func TestExhaustionEndsAtWaitTimeout(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, WaitTimeout: 3 * time.Second}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a, b := poolstest.Pop(t, pool), poolstest.Pop(t, pool)
+		a.Has()
+		b.Has()
+		began := time.Now()
+		_, err := pool.Pop(context.Background())
+		if !errors.Is(err, pools.ErrWaitTimeout) || errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 3*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		e, ok := errors.AsType[*pools.PopError](err)
+		if !ok || e.Held != 2 || e.Size != 2 || e.Waited != 3*time.Second || e.Waiting != 0 {
+			t.Errorf("%+v", e)
+		}
+		// A connection released in mid-wait reaches its waiter at once.
+		began = time.Now()
+		c := poolstest.Pop(t, pool)
+		c.Waits()
+		time.Sleep(200 * time.Millisecond)
+		a.Push()
+		c.Has()
+		if time.Since(began) != 200*time.Millisecond {
+			t.Errorf("served after %v", time.Since(began))
+		}
+		// The second of two waiters has its own deadline.
+		began = time.Now()
+		d := poolstest.Pop(t, pool)
+		d.Waits()
+		time.Sleep(time.Second)
+		e2 := poolstest.Pop(t, pool)
+		e2.Waits()
+		time.Sleep(2 * time.Second)
+		d.Fails(pools.ErrWaitTimeout)
+		e2.Waits()
+		time.Sleep(time.Second)
+		e2.Fails(pools.ErrWaitTimeout)
+		// The caller's own deadline, when it is nearer.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := pool.Pop(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pools.ErrWaitTimeout) {
+			t.Error(err)
+		}
+		b.Push()
+		c.Push()
+	})
+}
+
+// P13
+func TestPushRunsNobodysWork(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				if err := pool.Use(t.Context(), func(r resource) error {
+					return r.Do(func() { time.Sleep(100 * time.Millisecond) })
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		began := time.Now()
+		a.Push()
+		if took := time.Since(began); took != 0 {
+			t.Errorf("push took %v", took)
+		}
+		wg.Wait()
+		if took := time.Since(began); took != 500*time.Millisecond {
+			t.Errorf("five uses of 100 ms took %v", took)
+		}
+	})
+}
+
+func TestMaxWaiting(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, MaxWaiting: 2}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		c := poolstest.Pop(t, pool)
+		c.Waits()
+		poolstest.Pop(t, pool).Fails(pools.ErrTooManyWaiting)
+		a.Push()
+		b.Has()
+		b.Push()
+		c.Has()
+		c.Push()
+	})
+}
+
+// The ancestor's three.
+func TestAncestor(t *testing.T) {
+	for _, c := range []struct{ users, size int }{{10, 5}, {20, 3}} {
+		scenario(t, pools.Settings{Size: c.size}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			var wg sync.WaitGroup
+			for range c.users {
+				wg.Go(func() {
+					if err := pool.Use(t.Context(), func(r resource) error {
+						return r.Do(func() { time.Sleep(10 * time.Millisecond) })
+					}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if pool.Available() != c.size || server.Opened() != c.size {
+				t.Errorf("available %d, opened %d, size %d", pool.Available(), server.Opened(), c.size)
+			}
+		})
+	}
+	scenario(t, pools.Settings{Size: 5}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		seen := map[string]bool{}
+		var all []*popper
+		for range 5 {
+			all = append(all, poolstest.Pop(t, pool))
+		}
+		for _, p := range all {
+			seen[p.Has().ID()] = true
+		}
+		if len(seen) != 5 || server.Opened() != 5 {
+			t.Errorf("%d different of %d", len(seen), server.Opened())
+		}
+		for _, p := range all {
+			p.Push()
+		}
+		if pool.Available() != 5 {
+			t.Errorf("available %d", pool.Available())
+		}
+	})
+}
