@@ -3,6 +3,7 @@ package pools
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -107,10 +108,8 @@ func (s *Settings) complete() error {
 		if *value > 0 {
 			return
 		}
-		for _, a := range allowed {
-			if *value == a {
-				return
-			}
+		if slices.Contains(allowed, *value) {
+			return
 		}
 		faults = append(faults, fieldError(field, "is %d ns; give a positive duration or 0 for the default, %v%s", *value, normal, named))
 	}

@@ -133,11 +133,16 @@ inline send(w, what) { assert(token[w] == 0); token[w] = what }
 
 inline grant(w, s) { unlink(w); got_slot[w] = s; got_number[w] = number[s]; send(w, granted) }
 
+#ifdef TELL_RACER
+#define spared(w) false
+#else
+#define spared(w) (w == racer)
+#endif
 inline fail_all(why) {   /* all but the racer, who comes back by itself and looks */
 	m = 0;
 	do
-	:: m < queued && queue[m] != racer -> send(queue[m], why); unlink(queue[m])
-	:: m < queued && queue[m] == racer -> m++
+	:: m < queued && !spared(queue[m]) -> send(queue[m], why); unlink(queue[m])
+	:: m < queued && spared(queue[m]) -> m++
 	:: m >= queued -> break
 	od
 }
@@ -544,7 +549,7 @@ proctype Keeper(byte t) {
 end:	do
 	:: atomic { state[t] == held && !mu -> state[t] = watched }                        /* step: watch */
 	:: atomic { state[t] == watched && forgotten[t] && !mu -> forgotten[t] = false; unlend(t, closing) }   /* step: lost */
-	:: d_step { state[t] == idle && checks > 0 -> checks--; state[t] = resetting }      /* check, as reset */
+	:: d_step { state[t] == idle && checks > 0 -> checks--; state[t] = resetting }      /* to check it: like a reset */
 	od
 }
 #endif
