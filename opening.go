@@ -321,7 +321,7 @@ func (p *Pool[T]) onAlarm() {
 	}
 	if limit := p.settings.WaitTimeout; limit != Never {
 		for w := p.live(p.racer); w != nil && p.now()-w.since >= int64(limit); w = p.live(p.racer) {
-			p.refuse(w, p.failure(w.ctx, w.since, ErrWaitTimeout))
+			p.refuse(w, ErrWaitTimeout)
 		}
 	}
 	if p.down() && !p.probing && p.now() >= p.probeAt {
@@ -366,7 +366,7 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 		switch {
 		case p.closed:
 			defer p.unlock()
-			return p.failure(ctx, p.now(), ErrClosed)
+			return p.failure(p.now(), ErrClosed)
 		case f.err != nil && open < n:
 			defer p.unlock()
 			return &fillError{p.name, open, n, f.err}

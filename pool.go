@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -121,7 +122,7 @@ func (p *Pool[T]) popSlow(ctx context.Context) (Conn[T], error) {
 	if err := ctx.Err(); err != nil {
 		p.lock()
 		defer p.unlock()
-		return Conn[T]{}, p.failure(ctx, p.now(), ctxError(ctx))
+		return Conn[T]{}, p.failure(p.now(), ctxError(ctx))
 	}
 	// A newcomer that finds nothing yields once and looks again before it
 	// queues: the holder it yields to is often just about to push.
@@ -307,5 +308,7 @@ type newError struct {
 	err  error
 }
 
-func (e *newError) Error() string { return "pools: New(" + quoted(e.pool) + "):\n" + e.err.Error() }
+func (e *newError) Error() string {
+	return "pools: New(" + strconv.Quote(e.pool) + "):\n" + e.err.Error()
+}
 func (e *newError) Unwrap() error { return e.err }

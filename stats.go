@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 )
 
@@ -46,7 +45,7 @@ type Stats struct {
 
 // counters are guarded by the pool's lock.
 type counters struct {
-	waits, granted, refused                             uint64
+	waits, refused                                      uint64
 	waitTime, longestWait                               int64
 	opened, openErrors, closes, detached, lost, misused uint64
 	abandonments                                        uint64
@@ -91,17 +90,12 @@ func (p *Pool[T]) Stats() Stats {
 	return st
 }
 
-// failure is the error of a Pop that began waiting at since. Under the lock.
-func (p *Pool[T]) failure(ctx context.Context, since int64, reason error) *PopError {
+// failure is the error of a Pop that began to wait at since and is not in the
+// queue (any more). Under the lock.
+func (p *Pool[T]) failure(since int64, reason error) *PopError {
 	e := &PopError{
-		Pool: p.name, Size: p.settings.Size, Opening: p.opening,
+		Pool: p.name, Size: p.settings.Size, Opening: p.opening, Waiting: p.queue.len,
 		Waited: time.Duration(p.now() - since), Err: reason,
-	}
-	for w := p.queue.first; w != nil; w = w.next {
-		if w.ctx != ctx || w.since != since {
-			e.Waiting = p.queue.len - 1
-			break
-		}
 	}
 	for _, s := range p.table.Load().slots {
 		switch s.word.Load() & stateMask {
@@ -125,5 +119,3 @@ func ctxError(ctx context.Context) error {
 	}
 	return fmt.Errorf("%w: %w", err, cause)
 }
-
-func quoted(s string) string { return strconv.Quote(s) }

@@ -72,11 +72,11 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 	now := p.now()
 	if p.closed {
 		defer p.unlock()
-		return Conn[T]{}, p.failure(ctx, now, ErrClosed)
+		return Conn[T]{}, p.failure(now, ErrClosed)
 	}
 	if most := p.settings.MaxWaiting; most != NoLimit && p.queue.len >= most {
 		defer p.unlock()
-		return Conn[T]{}, p.failure(ctx, now, ErrTooManyWaiting)
+		return Conn[T]{}, p.failure(now, ErrTooManyWaiting)
 	}
 	w := p.newWaiter()
 	w.ctx, w.since = ctx, now
@@ -161,10 +161,6 @@ func (p *Pool[T]) race(w *waiter[T]) (*handle[T], uint64) {
 func (p *Pool[T]) cancelled(w *waiter[T]) (Conn[T], error) {
 	p.lock()
 	defer p.unlock()
-	err := w.err
-	if err == nil {
-		err = p.failure(w.ctx, w.since, ctxError(w.ctx))
-	}
 	if w.handle != nil { // model: push_on
 		s := w.handle.slot
 		s.word.Store(with(w.lease, returning)) // nobody else has seen this lease
@@ -176,6 +172,11 @@ func (p *Pool[T]) cancelled(w *waiter[T]) (Conn[T], error) {
 	if w.queued { // model: cancelled
 		p.leaveQueue(w)
 		p.counters.waited(p.now() - w.since)
+	}
+	err := w.err
+	if err == nil {
+		p.refused++
+		err = p.failure(w.since, ctxError(w.ctx))
 	}
 	p.drop(w)
 	p.settle()
@@ -283,18 +284,18 @@ func (p *Pool[T]) grant(w *waiter[T], h *handle[T], lease uint64) {
 
 // refuse ends a wait with an error. Not the racer's: it is awake, and finds
 // out when it comes back.
-func (p *Pool[T]) refuse(w *waiter[T], err error) {
+func (p *Pool[T]) refuse(w *waiter[T], reason error) {
 	p.leaveQueue(w)
 	p.counters.waited(p.now() - w.since)
 	p.refused++
-	w.err = err
+	w.err = p.failure(w.since, reason)
 	w.token <- struct{}{}
 }
 
 // refuseAll ends every wait but the racer's.
-func (p *Pool[T]) refuseAll(err error) {
+func (p *Pool[T]) refuseAll(reason error) {
 	for w := p.live(p.racer); w != nil; w = p.live(p.racer) {
-		p.refuse(w, p.failure(w.ctx, w.since, err))
+		p.refuse(w, reason)
 	}
 }
 
