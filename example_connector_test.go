@@ -1,0 +1,60 @@
+package pools_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/utopia-go/pools"
+)
+
+// session is a login on some server: it has a state that the next user must
+// not find, and it can break.
+type session struct {
+	user   string
+	broken bool
+}
+
+var errCut = errors.New("the line was cut")
+
+// Every function of a Connector.
+func ExampleConnector() {
+	ctx := context.Background()
+	pool, err := pools.New("sessions", pools.Connector[*session]{
+		Open:  func(context.Context) (*session, error) { return new(session), nil },
+		Close: func(_ context.Context, s *session) error { fmt.Println("closed"); return nil },
+		Check: func(_ context.Context, s *session) error { // idle for 5 s: is it alive?
+			if s.broken {
+				return errCut
+			}
+			return nil
+		},
+		Reset:  func(_ context.Context, s *session) error { s.user = ""; return nil },
+		Broken: func(s *session, err error) bool { return s.broken || errors.Is(err, errCut) },
+	}, pools.Settings{Size: 1, ResetTimeout: time.Second})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	for _, user := range []string{"ann", "bob"} {
+		err := pool.Use(ctx, func(s *session) error {
+			fmt.Printf("%q logs in after %q\n", user, s.user)
+			s.user = user
+			if user == "bob" {
+				return errCut
+			}
+			return nil
+		})
+		fmt.Println(err)
+	}
+	fmt.Println(pool.Close(ctx), pool.Stats().Opened)
+	// Output:
+	// "ann" logs in after ""
+	// <nil>
+	// "bob" logs in after ""
+	// the line was cut
+	// closed
+	// <nil> 1
+}

@@ -1,0 +1,62 @@
+package pools_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/utopia-go/pools"
+)
+
+type (
+	upper struct{ strings.Builder }
+	count struct{ n int }
+)
+
+func (*upper) Close() {}
+func (*count) Close() {}
+
+// Two pools by name, used at once. Others may name them in the other order:
+// nobody deadlocks.
+func ExampleGroup() {
+	ctx := context.Background()
+	words, err := pools.New("words", pools.OpenFunc(func(context.Context) (*upper, error) { return new(upper), nil }), pools.Settings{Size: 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	counts, err := pools.New("counts", pools.OpenFunc(func(context.Context) (*count, error) { return new(count), nil }), pools.Settings{Size: 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var group pools.Group
+	if err := group.Add(words, counts); err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer group.Close(ctx)
+
+	err = group.Use(ctx, []string{"counts", "words"}, func(r pools.Resources) error {
+		w, c := pools.Of[*upper](r, "words"), pools.Of[*count](r, "counts")
+		w.WriteString(strings.ToUpper("pools"))
+		c.n = w.Len()
+		fmt.Println(w.String(), c.n)
+		return nil
+	})
+	fmt.Println(err)
+	// The same, when the pools are at hand:
+	err = pools.Use2(ctx, words, counts, func(w *upper, c *count) error {
+		fmt.Println(w.String(), c.n)
+		return nil
+	})
+	fmt.Println(err)
+	_, err = pools.Get[*count](&group, "words")
+	fmt.Println(strings.Contains(err.Error(), "another type"))
+	// Output:
+	// POOLS 5
+	// <nil>
+	// POOLS 5
+	// <nil>
+	// true
+}

@@ -1,0 +1,45 @@
+package pools_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/utopia-go/pools"
+)
+
+// interpreter is expensive to make, and not safe for two goroutines.
+type interpreter struct{ variables map[string]int }
+
+func newInterpreter(context.Context) (*interpreter, error) {
+	return &interpreter{variables: map[string]int{}}, nil
+}
+
+func (i *interpreter) Close() { i.variables = nil }
+
+// Pop and Push, where a function will not do; a lease ends once.
+func ExamplePool_Pop() {
+	ctx := context.Background()
+	pool, err := pools.New("interpreters", pools.OpenFunc(newInterpreter), pools.Settings{Size: 2})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer pool.Close(ctx)
+
+	conn, err := pool.Pop(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	conn.Resource().variables["x"] = 1
+	fmt.Println("available:", pool.Available())
+	fmt.Println("pushed:", conn.Push())
+	fmt.Println("pushed again:", errors.Is(conn.Push(), pools.ErrNotHeld))
+	fmt.Println("available:", pool.Available())
+	// Output:
+	// available: 1
+	// pushed: <nil>
+	// pushed again: true
+	// available: 2
+}
