@@ -104,6 +104,13 @@ func (p *Point) Always(fault Fault) {
 	p.always = fault
 }
 
+// Clear forgets all faults: calls succeed from now on.
+func (p *Point) Clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next, p.always = nil, nil
+}
+
 // Calls returns how often the function was called.
 func (p *Point) Calls() int {
 	p.mu.Lock()
