@@ -135,6 +135,8 @@ func (p *Pool[T]) vacate(s *slot[T], c *call) {
 		s.word.Store(with(s.word.Load(), abandoned))
 		s.handle.Store(nil)
 		s.conn, s.stack = nil, nil
+		p.hung++
+		p.ended()
 		return
 	}
 	p.free(s)
@@ -150,6 +152,9 @@ func (p *Pool[T]) free(s *slot[T]) { // model: freed
 	word := s.word.Load()
 	if state := word & stateMask; state == closing || state == abandoned {
 		p.gone--
+		if state == abandoned {
+			p.hung--
+		}
 	}
 	s.word.Store(with(word, vacant))
 	p.taken--

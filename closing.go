@@ -12,10 +12,12 @@ import (
 // closeWait is how long a Close waits whose ctx has no deadline.
 const closeWait = 30 * time.Second
 
+var errCloseWait = fmt.Errorf("waited for %v (the ctx has no deadline)", closeWait)
+
 // ending is the part of the pool that Close owns.
 type ending struct {
 	closed bool
-	done   chan struct{} // closed when the pool is, every slot is vacant and every call over or abandoned
+	done   chan struct{} // closed when the pool is, nothing is open and every call over or abandoned
 	over   bool          // done is closed
 }
 
@@ -117,7 +119,7 @@ func (p *Pool[T]) settleClosed() {
 
 // ended tells Close when nothing is left.
 func (p *Pool[T]) ended() {
-	if p.closed && p.taken == 0 && p.running == 0 && !p.over {
+	if p.closed && p.taken == p.hung && p.running == 0 && !p.over {
 		p.over = true
 		close(p.done)
 		if p.keeper != nil {
@@ -139,10 +141,11 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 	if p.gate.Load()&made == 0 {
 		return ErrZero
 	}
+	var enough <-chan time.Time
 	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, closeWait)
-		defer cancel()
+		timer := time.NewTimer(closeWait)
+		defer timer.Stop()
+		enough = timer.C
 	}
 	p.lock()
 	if !p.closed {
@@ -174,6 +177,11 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 			p.lock()
 			if !p.over {
 				return p.interrupt(p.left(ctxError(ctx)))
+			}
+		case <-enough:
+			p.lock()
+			if !p.over {
+				return p.interrupt(p.left(errCloseWait))
 			}
 		}
 	}

@@ -80,7 +80,7 @@ type CloseError struct {
 	Held      []Holder // connections that are still lent
 	Abandoned []string // calls of the connector that hang, as "Open for 12s"
 	Busy      int      // connections that are just being opened, checked, reset or closed
-	Err       error    // of the ctx
+	Err       error    // why the wait ended: the ctx's error, or that 30 s were over
 }
 
 // Holder is a connection that is lent, and the stack of the Pop that took it

@@ -23,7 +23,13 @@ type AnyPool interface {
 	useAny(ctx context.Context, fn func(resource any) error) (ran bool, err error)
 }
 
-func (p *Pool[T]) order() uint64 { return p.serial }
+// order is 0 for a pool that New has not made.
+func (p *Pool[T]) order() uint64 {
+	if p == nil {
+		return 0
+	}
+	return p.serial
+}
 
 func (p *Pool[T]) useAny(ctx context.Context, fn func(resource any) error) (bool, error) {
 	return p.use(ctx, func(resource T) error { return fn(resource) })
@@ -43,11 +49,15 @@ func (p *Pool[T]) use(ctx context.Context, fn func(resource T) error) (ran bool,
 func inside[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A, B) error) error {
 	var popErr error
 	err := a.Use(ctx, func(ra A) error {
-		ran, err := b.use(ctx, func(rb B) error { return fn(ra, rb) })
+		var marked error // what fn returned: a Discard is for a's resource too
+		ran, err := b.use(ctx, func(rb B) error {
+			marked = fn(ra, rb)
+			return marked
+		})
 		if !ran {
-			popErr, err = err, nil
+			popErr = err
 		}
-		return err
+		return marked
 	})
 	if popErr != nil {
 		return popErr
@@ -61,7 +71,7 @@ func inside[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A, B)
 // pool gives nothing, the first gets its connection back and fn does not run.
 // The same pool twice is refused with ErrSamePool.
 func Use2[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A, B) error) error {
-	if a == nil || b == nil {
+	if a.order() == 0 || b.order() == 0 {
 		return ErrZero
 	}
 	switch {
@@ -75,9 +85,6 @@ func Use2[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A, B) e
 
 // Use3 is Use2 for three pools.
 func Use3[A, B, C any](ctx context.Context, a *Pool[A], b *Pool[B], c *Pool[C], fn func(A, B, C) error) error {
-	if a == nil || b == nil || c == nil {
-		return ErrZero
-	}
 	return useAll(ctx, []AnyPool{a, b, c}, func(r []any) error {
 		return fn(as[A](r[0]), as[B](r[1]), as[C](r[2]))
 	})
@@ -97,17 +104,23 @@ func useAll(ctx context.Context, all []AnyPool, fn func(resources []any) error) 
 		turns[i] = i
 	}
 	slices.SortFunc(turns, func(i, j int) int { return int(all[i].order()) - int(all[j].order()) })
+	for _, p := range all {
+		if p.order() == 0 {
+			return ErrZero
+		}
+	}
 	for k := 1; k < len(turns); k++ {
 		if all[turns[k-1]].order() == all[turns[k]].order() {
 			return fmt.Errorf("%w: %q", ErrSamePool, all[turns[k]].Name())
 		}
 	}
 	resources := make([]any, len(all))
-	var popErr error
+	var popErr, marked error // marked is what fn returned: a Discard is for all
 	var next func(k int) error
 	next = func(k int) error {
 		if k == len(turns) {
-			return fn(resources)
+			marked = fn(resources)
+			return marked
 		}
 		ran, err := all[turns[k]].useAny(ctx, func(resource any) error {
 			resources[turns[k]] = resource
@@ -115,7 +128,10 @@ func useAll(ctx context.Context, all []AnyPool, fn func(resources []any) error) 
 		})
 		if !ran {
 			// The outer connections were not used: they go back as they are.
-			popErr, err = err, nil
+			popErr = err
+		}
+		if k > 0 {
+			return marked
 		}
 		return err
 	}

@@ -80,6 +80,7 @@ func (p *Pool[T]) look() {
 				s.handle.Store(nil)
 				s.seen = with(word, watched)
 			}
+		case abandoned: // nothing to wait for here
 		case watched:
 			if s.conn.lost.Load() {
 				p.loseLease(s, word)

@@ -36,7 +36,8 @@ const (
 
 // opens is the part of the pool that opening owns.
 type opens struct {
-	opening     int // under way, abandoned ones aside
+	opening     int    // under way, abandoned ones aside
+	spent       uint64 // lease numbers that went to opens
 	window      int
 	widenedAt   int64
 	typicalOpen time.Duration // how long the latest successful one took
@@ -121,7 +122,11 @@ func (p *Pool[T]) vacantSlot() *slot[T] {
 
 // open starts an open in a vacant slot. told, if not nil, learns its end.
 func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
-	s.word.Store(with(s.word.Load(), opening))
+	// A lease number of its own: a Pop that read the idle word of the slot's
+	// last connection and slept since must not find that word again, or it
+	// would lend a connection that is closed.
+	s.word.Store(with(s.word.Load()+oneLease, opening))
+	p.spent++
 	p.taken++
 	p.opening++
 	values := context.Background()
@@ -136,6 +141,7 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 		got = err == nil
 		return err
 	}, func(c *call, err error) {
+		err = hide(err)
 		p.opening--
 		switch {
 		case err == nil && p.closed:
@@ -196,8 +202,15 @@ func (p *Pool[T]) tries(ctx context.Context, attempts int) (T, error) {
 
 // jitter returns a random pause up to first, doubled n times.
 func jitter(first time.Duration, n int) time.Duration {
-	longest := min(first<<min(n, 20), time.Hour)
-	return rand.N(longest) + 1
+	return rand.N(doubled(first, n, time.Hour)) + 1
+}
+
+// doubled returns first, doubled n times, but not beyond limit.
+func doubled(first time.Duration, n int, limit time.Duration) time.Duration {
+	for ; n > 0 && first < limit; n-- {
+		first *= 2
+	}
+	return min(first, limit)
 }
 
 // sleep returns false if ctx ended first.
@@ -237,10 +250,7 @@ func (p *Pool[T]) openFailed(err error) {
 	p.window = 1
 	p.openErrors++
 	p.openErr, p.openErrAt = err, p.now()
-	pause := min(p.settings.ReconnectSleep<<min(p.failures-1, 20), longestProb)
-	if pause <= 0 {
-		pause = longestProb
-	}
+	pause := doubled(p.settings.ReconnectSleep, p.failures-1, longestProb)
 	p.probeAt = p.now() + int64(pause/2+rand.N(pause/2+1))
 	p.log(levelError, "pools: open failed", "error", err, "in a row", p.failures, "next try in", time.Duration(p.probeAt-p.now()))
 }
@@ -268,7 +278,7 @@ func (p *Pool[T]) hope() bool {
 func (p *Pool[T]) probe() {
 	s := p.vacantSlot()
 	if s == nil {
-		p.probeAt = p.now() + int64(p.settings.ReconnectSleep)
+		p.probeAt = p.now() + int64(time.Second) // all slots are taken
 		return
 	}
 	p.probing = true
@@ -333,7 +343,8 @@ func (p *Pool[T]) onAlarm() {
 // Fill opens connections until n are open, and returns when they are. The
 // first is opened alone and tried once, so that a server that is not there is
 // known at once; the rest follows slow start. If ctx ends before, the opens
-// under way go on.
+// under way go on. Slots that hung calls keep (see [Settings]) are not waited
+// for in any other way.
 func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 	if p.gate.Load()&made == 0 {
 		return ErrZero
@@ -353,11 +364,13 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 			p.filling = max(p.filling, other.n)
 		}
 	}()
-	first := n > 0 && !p.closed && p.taken-p.gone == 0
-	if first {
-		if s := p.vacantSlot(); s != nil {
-			p.open(s, 1, nil)
-		}
+	first := p.vacantSlot()
+	if n > 0 && !p.closed && p.taken-p.gone == 0 && first != nil {
+		p.open(first, 1, func(err error) {
+			if err == nil {
+				f.n = n // now the rest
+			}
+		})
 	} else {
 		f.n = n
 	}
@@ -366,15 +379,13 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 		switch {
 		case p.closed:
 			defer p.unlock()
-			return p.failure(p.now(), ErrClosed)
+			return &fillError{p.name, open, n, ErrClosed}
 		case f.err != nil && open < n:
 			defer p.unlock()
 			return &fillError{p.name, open, n, f.err}
 		case open >= n:
 			p.unlock()
 			return nil
-		case open > 0:
-			f.n = n
 		}
 		p.filling = max(p.filling, f.n)
 		p.settle()

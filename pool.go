@@ -43,6 +43,7 @@ type Pool[T any] struct {
 	ending
 
 	taken   int                // slots that are not vacant
+	hung    int                // of these, kept by an abandoned call
 	calls   map[*call]struct{} // of the connector's functions that have not come back
 	running int                // of these, how many are not abandoned
 
@@ -114,9 +115,17 @@ func (p *Pool[T]) Pop(ctx context.Context) (Conn[T], error) {
 	return p.popSlow(ctx)
 }
 
+// popSlow is Pop off the fast path.
 func (p *Pool[T]) popSlow(ctx context.Context) (Conn[T], error) {
-	gate := p.gate.Load()
-	if gate&made == 0 {
+	conn, err := p.popAnyhow(ctx)
+	if e, ok := err.(*PopError); ok {
+		p.count(e)
+	}
+	return conn, err
+}
+
+func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
+	if p.gate.Load()&made == 0 {
 		return Conn[T]{}, ErrZero
 	}
 	if err := ctx.Err(); err != nil {
@@ -126,25 +135,29 @@ func (p *Pool[T]) popSlow(ctx context.Context) (Conn[T], error) {
 	}
 	// A newcomer that finds nothing yields once and looks again before it
 	// queues: the holder it yields to is often just about to push.
-	for range 2 {
-		if gate&(starving|closed) == 0 {
-			if conn, ok := p.takeConn(); ok {
-				return conn, nil
-			}
-			if gate = p.gate.Load(); p.idleSoon() {
-				runtime.Gosched()
-				continue
+	if p.mayTake() {
+		if conn, ok := p.takeConn(); ok {
+			return conn, nil
+		}
+		if p.idleSoon() {
+			runtime.Gosched()
+			if p.mayTake() {
+				if conn, ok := p.takeConn(); ok {
+					return conn, nil
+				}
 			}
 		}
-		break
 	}
 	return p.wait(ctx)
 }
 
+// mayTake reports whether a newcomer may take what is idle.
+func (p *Pool[T]) mayTake() bool { return p.gate.Load()&(made|starving|closed) == made }
+
 // TryPop takes an idle connection if there is one. It never waits, opens or
 // checks.
 func (p *Pool[T]) TryPop() (Conn[T], bool) {
-	if p.gate.Load()&(popsLook&^tracking) != made {
+	if !p.mayTake() {
 		return Conn[T]{}, false
 	}
 	return p.takeConn()

@@ -34,8 +34,8 @@ type Settings struct {
 	// Size is how many connections may be open at once. Required.
 	Size int
 
-	// MaxWaiting is how many goroutines may wait at once; one more gets
-	// ErrTooManyWaiting at once. Default: NoLimit.
+	// MaxWaiting is how many goroutines may wait at once, be it for a push or
+	// for an open; one more gets ErrTooManyWaiting at once. Default: NoLimit.
 	MaxWaiting int
 
 	// WaitTimeout is the longest that a Pop waits, beside its ctx.
@@ -85,11 +85,16 @@ type Settings struct {
 	Logger *slog.Logger
 }
 
+const (
+	mostSlots = 1 << 24
+	longest   = 100 * 365 * 24 * time.Hour // longer ones would overflow the pool's clock
+)
+
 // complete fills in the defaults and returns every fault.
 func (s *Settings) complete() error {
 	var faults []error
-	if s.Size < 1 {
-		faults = append(faults, fieldError("Settings.Size", "is %d; give the number of connections that may be open, at least 1", s.Size))
+	if s.Size < 1 || s.Size > mostSlots {
+		faults = append(faults, fieldError("Settings.Size", "is %d; give the number of connections that may be open, from 1 to %d", s.Size, mostSlots))
 	}
 	count := func(field string, value *int, normal int) {
 		switch {
@@ -105,7 +110,11 @@ func (s *Settings) complete() error {
 		if *value == 0 {
 			*value = normal
 		}
-		if *value > 0 {
+		if *value > 0 && *value <= longest {
+			return
+		}
+		if *value > longest {
+			faults = append(faults, fieldError(field, "is %v; give at most %v%s", *value, longest, named))
 			return
 		}
 		if slices.Contains(allowed, *value) {

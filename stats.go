@@ -84,6 +84,7 @@ func (p *Pool[T]) Stats() Stats {
 		in[word&stateMask]++
 		st.Leases += leases(word)
 	}
+	st.Leases -= p.spent
 	st.Vacant, st.Opening, st.Idle, st.Stale = in[vacant], in[opening], in[idle], in[stale]
 	st.Held, st.Checking, st.Resetting = in[held]+in[watched], in[checking], in[resetting]
 	st.Returning, st.Closing, st.Hung = in[returning], in[closing], in[abandoned]
@@ -91,12 +92,21 @@ func (p *Pool[T]) Stats() Stats {
 }
 
 // failure is the error of a Pop that began to wait at since and is not in the
-// queue (any more). Under the lock.
+// queue (any more), without what count adds. Under the lock.
 func (p *Pool[T]) failure(since int64, reason error) *PopError {
 	e := &PopError{
 		Pool: p.name, Size: p.settings.Size, Opening: p.opening, Waiting: p.queue.len,
 		Waited: time.Duration(p.now() - since), Err: reason,
 	}
+	if p.down() {
+		e.OpenErr, e.openErrIsOurs = p.openErr, p.openErrAt >= since
+	}
+	return e
+}
+
+// count adds what the slots are to the error of a Pop. It needs no lock, so
+// that ten thousand Pops that fail at once do not hold it for long.
+func (p *Pool[T]) count(e *PopError) {
 	for _, s := range p.table.Load().slots {
 		switch s.word.Load() & stateMask {
 		case held, watched:
@@ -105,10 +115,6 @@ func (p *Pool[T]) failure(since int64, reason error) *PopError {
 			e.Idle++
 		}
 	}
-	if p.down() {
-		e.OpenErr, e.openErrIsOurs = p.openErr, p.openErrAt >= since
-	}
-	return e
 }
 
 // ctxError is the error of a ctx that has ended, with its cause.

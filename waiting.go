@@ -74,15 +74,17 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		defer p.unlock()
 		return Conn[T]{}, p.failure(now, ErrClosed)
 	}
-	if most := p.settings.MaxWaiting; most != NoLimit && p.queue.len >= most {
-		defer p.unlock()
-		return Conn[T]{}, p.failure(now, ErrTooManyWaiting)
-	}
 	w := p.newWaiter()
 	w.ctx, w.since = ctx, now
 	p.queue.append(w) // model: announce
 	p.setGate(queueing, true)
 	p.settle() // model: look_again
+	if most := p.settings.MaxWaiting; most != NoLimit && w.queued && p.queue.len > most {
+		defer p.unlock()
+		p.leaveQueue(w)
+		p.drop(w)
+		return Conn[T]{}, p.failure(now, ErrTooManyWaiting)
+	}
 	p.unlock()
 
 	for {
@@ -163,6 +165,7 @@ func (p *Pool[T]) cancelled(w *waiter[T]) (Conn[T], error) {
 	defer p.unlock()
 	if w.handle != nil { // model: push_on
 		s := w.handle.slot
+		s.handle.Store(w.handle)               // if this took seconds the keeper has let go of it
 		s.word.Store(with(w.lease, returning)) // nobody else has seen this lease
 		p.release(s)
 	}
