@@ -129,7 +129,7 @@ func TestCloseInsideUse(t *testing.T) {
 	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
 		began := time.Now()
 		err := pool.Use(t.Context(), func(resource) error { return pool.Close(context.Background()) })
-		if !errors.Is(err, pools.ErrStillOut) || time.Since(began) != 30*time.Second {
+		if !errors.Is(err, pools.ErrStillOut) || errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 30*time.Second {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
 	})
@@ -322,4 +322,20 @@ func TestDroppedPoolsAreFreed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Rule 8, with Strict: a hung Close keeps its slot, and Close does not wait
+// for it.
+func TestStrictCloseWithHungClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool, server := poolstest.New(t, pools.Settings{Size: 2, CloseTimeout: time.Second, Strict: true})
+		use(t, pool)
+		server.Close.Next(server.Hang())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		began := time.Now()
+		if err := pool.Close(ctx); !errors.Is(err, pools.ErrAbandoned) || time.Since(began) > 2*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
 }

@@ -73,7 +73,7 @@ func TestOppositeOrdersDoNotDeadlock(t *testing.T) {
 // P10: a part that fails gives back the others, whole.
 func TestPartThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := named(t, "a", 1), named(t, "b", 1)
+		a, b, c := named(t, "a", 1), named(t, "b", 1), named(t, "c", 1)
 		held, err := b.Pop(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -97,6 +97,23 @@ func TestPartThatFails(t *testing.T) {
 			}
 		}
 		_ = held.Push()
+		// Discard is for both, whichever was popped first.
+		for _, err := range []error{
+			pools.Use2(t.Context(), a, b, func(resource, resource) error { return pools.Discard(nil) }),
+			pools.Use2(t.Context(), b, a, func(resource, resource) error { return pools.Discard(nil) }),
+			pools.Use3(t.Context(), b, a, c, func(_, _, _ resource) error { return pools.Discard(nil) }),
+		} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		if a.Stats().Closed != 3 || b.Stats().Closed != 3 || c.Stats().Closed != 1 {
+			t.Errorf("closed %d, %d and %d", a.Stats().Closed, b.Stats().Closed, c.Stats().Closed)
+		}
+		if err := pools.Use2(t.Context(), a, new(pools.Pool[resource]), nil); !errors.Is(err, pools.ErrZero) {
+			t.Error(err)
+		}
 		for _, err := range []error{
 			pools.Use2(t.Context(), a, a, func(resource, resource) error { return nil }),
 			pools.Use3(t.Context(), a, b, a, func(resource, resource, resource) error { return nil }),
@@ -112,7 +129,7 @@ func TestGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := named(t, "a", 1), named(t, "b", 2)
 		var g pools.Group
-		err := g.Add(a, b, a, nil)
+		err := g.Add(a, b, a, (*pools.Pool[int])(nil))
 		if err == nil || !strings.Contains(err.Error(), `two pools of the name "a"`) || !strings.Contains(err.Error(), "pool 3 is nil") {
 			t.Error(err)
 		}

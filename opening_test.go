@@ -383,3 +383,27 @@ func TestFill(t *testing.T) {
 		}
 	})
 }
+
+// Fill waits for a slot whose connection is just being closed.
+func TestFillWhileClosing(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Close.Next(poolstest.Delay(time.Second))
+		if err := poolstest.Pop(t, pool).Has().Destroy(); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := pool.Fill(t.Context(), 1); err != nil || time.Since(began) != time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// A deadline that Open panics with is not the caller's.
+func TestOpenPanicsWithADeadline(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Next(poolstest.Panic(context.DeadlineExceeded))
+		if _, err := pool.Pop(t.Context()); !errors.Is(err, pools.ErrOpenFailed) || errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	})
+}

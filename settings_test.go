@@ -2,6 +2,7 @@ package pools_test
 
 import (
 	"context"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,15 @@ func TestFaultsAreReportedAtOnce(t *testing.T) {
 	}
 	if strings.Count(err.Error(), "give ") < 14 {
 		t.Errorf("remedies are missing in\n%v", err)
+	}
+}
+
+func TestTooMuch(t *testing.T) {
+	_, err := pools.New("much", pools.Connector[int]{}, pools.Settings{Size: math.MaxInt, WaitTimeout: math.MaxInt64, OpenTimeout: math.MaxInt64})
+	for _, field := range []string{"Settings.Size", "Settings.WaitTimeout", "Settings.OpenTimeout"} {
+		if err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("%s is not named in %v", field, err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"unsafe"
 )
 
@@ -279,6 +280,46 @@ func FuzzStart(f *testing.F) {
 		prefix = max(prefix, 1)
 		if i := start(prefix, salt); i < 0 || int64(i) >= int64(prefix) {
 			t.Fatalf("starts at %d of %d", i, prefix)
+		}
+	})
+}
+
+// No word comes twice in a slot, not even by a connection that was never
+// lent: a Pop that read a word and slept would take the next connection for
+// the one it saw.
+func TestNoWordComesTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := New("words", Connector[*nothing]{
+			Open:  func(context.Context) (*nothing, error) { return new(nothing), nil },
+			Check: func(context.Context, *nothing) error { return errGoexit },
+		}, Settings{Size: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Fill(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		s := p.table.Load().slots[0]
+		before, conn := s.word.Load(), s.conn
+		p.lock()
+		p.suspect()
+		p.unlock()
+		lease, err := p.Pop(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.conn == conn {
+			t.Fatal("the connection was not replaced")
+		}
+		if leases(lease.lease) <= leases(before)+1 {
+			t.Errorf("the new connection's first lease is %d, the old one's would have been %d", leases(lease.lease), leases(before)+1)
+		}
+		if st := p.Stats(); st.Leases != 1 {
+			t.Errorf("%d leases were lent", st.Leases)
+		}
+		_ = lease.Push()
+		if err := p.Close(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }

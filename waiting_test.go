@@ -479,6 +479,35 @@ func TestPushRunsNobodysWork(t *testing.T) {
 	})
 }
 
+// uncomparable is a ctx that panics when it is compared.
+type uncomparable struct {
+	context.Context
+	_ map[string]string
+}
+
+// Rule 10: failed waits are waits, however they end; rule 5: whatever the ctx
+// is.
+func TestFailedWaitsCount(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, WaitTimeout: time.Second}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		before := pool.Stats().Waits // a waited for its open
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := pool.Pop(uncomparable{Context: ctx}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if _, err := pool.Pop(uncomparable{Context: t.Context()}); !errors.Is(err, pools.ErrWaitTimeout) {
+			t.Error(err)
+		}
+		st := pool.Stats()
+		if st.Waits != before+2 || st.WaitsFailed != 2 || st.LongestWait != time.Second || st.WaitTime != time.Second+time.Millisecond {
+			t.Errorf("%+v", st)
+		}
+		a.Push()
+	})
+}
+
 func TestMaxWaiting(t *testing.T) {
 	scenario(t, pools.Settings{Size: 1, MaxWaiting: 2}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
 		a := poolstest.Pop(t, pool)
@@ -487,7 +516,10 @@ func TestMaxWaiting(t *testing.T) {
 		b.Waits()
 		c := poolstest.Pop(t, pool)
 		c.Waits()
-		poolstest.Pop(t, pool).Fails(pools.ErrTooManyWaiting)
+		err := poolstest.Pop(t, pool).Fails(pools.ErrTooManyWaiting)
+		if e, _ := errors.AsType[*pools.PopError](err); e.Waiting != 2 || e.Held != 1 {
+			t.Errorf("%+v", e)
+		}
 		a.Push()
 		b.Has()
 		b.Push()
