@@ -55,7 +55,8 @@ type slot[T any] struct {
 	// is collected on the fast path; nil when watched. A Pop reads it before
 	// its swap: one that sleeps between the two for so long that the keeper
 	// lets go of the handle has it already. That the swap succeeds says that
-	// the handle read is the right one.
+	// the handle read is the right one, since no word comes twice in a slot:
+	// an open takes a lease number of its own.
 	handle atomic.Pointer[handle[T]]
 	conn   *connection[T] // nil when vacant or opening
 
