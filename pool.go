@@ -37,7 +37,12 @@ type Pool[T any] struct {
 	mu   sync.Mutex
 	logs []logEntry
 
-	waiting[T]
+	// The wait protocol's, see waiting.go.
+	queue  queue[T]
+	racer  *waiter[T] // the one that was woken to race and has not come back
+	spare  *waiter[T] // free ones, linked by next
+	spares int
+
 	opens
 	keeping
 	ending

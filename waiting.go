@@ -33,14 +33,7 @@ const (
 	clockEvery  = 64   // while a waiter races, each so many leases of a slot a push looks at the clock
 )
 
-// waiting is the part of the pool that the wait protocol owns.
-type waiting[T any] struct {
-	queue  queue[T]
-	racer  *waiter[T] // the one that was woken to race and has not come back
-	spare  *waiter[T] // free ones, linked by next
-	spares int
-}
-
+// waiter is a Pop that waits.
 type waiter[T any] struct {
 	next, prev *waiter[T]
 	ctx        context.Context
