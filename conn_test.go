@@ -31,7 +31,7 @@ func TestALeaseEndsOnce(t *testing.T) {
 		"Detach": func(c pools.Conn[resource]) error {
 			r, err := c.Detach()
 			if err == nil {
-				r.Keep()
+				r.Keep() // nobody waits: no open can be faster
 			}
 			return err
 		},

@@ -190,12 +190,9 @@ type hidden struct {
 func (h *hidden) Error() string { return h.text }
 func (h *hidden) Unwrap() error { return h.is }
 
-// hide returns err, hidden if it would pass for the caller's ctx.
+// hide returns err, hidden if it would pass for the end of the caller's ctx.
 func hide(err error) error {
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return &hidden{err.Error(), ErrOpenTimeout}
-	case errors.Is(err, context.Canceled):
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return &hidden{err.Error(), nil}
 	}
 	return err

@@ -189,6 +189,9 @@ func (p *Pool[T]) tries(ctx context.Context, attempts int) (T, error) {
 		if err == nil {
 			return resource, nil
 		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = &hidden{fmt.Sprintf("OpenTimeout (%v) ended it: %v", p.settings.OpenTimeout, err), ErrOpenTimeout}
+		}
 		err = hide(err)
 		if try+1 == attempts || ctx.Err() != nil || !sleep(ctx, jitter(p.settings.ReconnectSleep, try)) {
 			var none T
