@@ -27,14 +27,18 @@
 //		return ask(conn)
 //	})
 //
-// Pop and Push do the same in two steps:
+// Pop and PushErr do the same where a function will not do:
 //
 //	conn, err := pool.Pop(ctx)
 //	if err != nil {
 //		return err
 //	}
-//	defer conn.Push()
-//	return ask(conn.Resource())
+//	err = pools.Discard(nil) // until ask has returned: a panic closes conn
+//	defer func() { conn.PushErr(err) }()
+//	err = ask(conn.Resource())
+//	return err
+//
+// A plain defer conn.Push() is for resources that cannot break.
 //
 // # Waiting
 //
@@ -82,8 +86,8 @@
 // abandoned already; it is counted, and cleaned up behind when it returns.
 //
 // Idle and held times are seen by a keeper that looks once a second while a
-// connection is open. A pool without connections has no goroutine and no
-// timer, unless the server is down.
+// connection is open. A pool without connections runs no goroutine and sets no
+// timer, unless somebody waits or the server is down.
 //
 // # Lost leases
 //

@@ -23,7 +23,7 @@ func ExampleConnector() {
 	ctx := context.Background()
 	pool, err := pools.New("sessions", pools.Connector[*session]{
 		Open:  func(context.Context) (*session, error) { return new(session), nil },
-		Close: func(_ context.Context, s *session) error { fmt.Println("closed"); return nil },
+		Close: func(_ context.Context, s *session) error { return nil }, // in the background
 		Check: func(_ context.Context, s *session) error { // idle for 5 s: is it alive?
 			if s.broken {
 				return errCut
@@ -49,12 +49,13 @@ func ExampleConnector() {
 		})
 		fmt.Println(err)
 	}
-	fmt.Println(pool.Close(ctx), pool.Stats().Opened)
+	fmt.Println(pool.Close(ctx))
+	fmt.Println("closed what was opened:", pool.Stats().Closed == pool.Stats().Opened)
 	// Output:
 	// "ann" logs in after ""
 	// <nil>
 	// "bob" logs in after ""
 	// the line was cut
-	// closed
-	// <nil> 1
+	// <nil>
+	// closed what was opened: true
 }

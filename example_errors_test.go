@@ -23,6 +23,11 @@ func ExamplePopError() {
 		fmt.Println(err)
 		return
 	}
+	// A millisecond is for this example; it bounds the wait for an open too.
+	if err := pool.Fill(ctx, 1); err != nil {
+		fmt.Println(err)
+		return
+	}
 	conn, err := pool.Pop(ctx)
 	if err != nil {
 		fmt.Println(err)

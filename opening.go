@@ -66,10 +66,13 @@ func (p *Pool[T]) wanted() int {
 	// new one would; without this, one sequential user would open a second.
 	hopes := p.opening + p.aboutIdle
 	if p.overstayed {
-		// What has been under way for longer than an open takes may hang.
+		// What has been under way for longer than an open takes may hang. A
+		// Reset may take longer than an open and be no worse for it: it has
+		// its own timeout, and one user must not open a second connection.
 		hopes = 0
 		for c := range p.calls {
-			if c.name == "Open" && !c.over && p.now()-c.since < int64(p.typicalOpen) {
+			young := p.now()-c.since < int64(p.typicalOpen)
+			if !c.over && (c.name == "Open" && young || c.name == "Reset") {
 				hopes++
 			}
 		}

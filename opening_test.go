@@ -109,10 +109,17 @@ func TestConnectionOutlivesTheRequestItWasOpenedFor(t *testing.T) {
 
 // O12
 func TestOneSequentialUserOpensOne(t *testing.T) {
-	for name, options := range map[string][]poolstest.Option{"plain": nil, "with Reset": {poolstest.WithReset}} {
+	for name, c := range map[string]struct {
+		reset   time.Duration
+		options []poolstest.Option
+	}{
+		"plain":             {0, nil},
+		"with Reset":        {10 * time.Millisecond, []poolstest.Option{poolstest.WithReset}},
+		"with a slow Reset": {500 * time.Millisecond, []poolstest.Option{poolstest.WithReset}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			scenario(t, pools.Settings{Size: 10}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
-				server.Reset.Always(poolstest.Delay(10 * time.Millisecond))
+				server.Reset.Always(poolstest.Delay(c.reset))
 				server.Open.Always(poolstest.Delay(100 * time.Millisecond))
 				for range 50 {
 					use(t, pool)
@@ -120,7 +127,7 @@ func TestOneSequentialUserOpensOne(t *testing.T) {
 				if server.Opened() != 1 {
 					t.Errorf("opened %d", server.Opened())
 				}
-			}, options...)
+			}, c.options...)
 		})
 	}
 }

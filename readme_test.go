@@ -56,7 +56,7 @@ func TestReadmeCompiles(t *testing.T) {
 	for i, block := range blocks {
 		code := block[1]
 		imports := []string{`"context"`}
-		for _, name := range []string{"errors", "log", "net", "time"} {
+		for _, name := range []string{"bufio", "errors", "fmt", "log", "net", "time"} {
 			if regexp.MustCompile(`\b` + name + `\.`).MatchString(code) {
 				imports = append(imports, `"`+name+`"`)
 			}
