@@ -22,7 +22,7 @@ import (
 //     again: a short spike on a warm pool opens two connections more and not
 //     all that there is room for, because most are served by returns before
 //     an open could be done;
-//   - it doubles when the oldest waiter has waited for as long as an open
+//   - it doubles when the oldest waiter has waited for longer than an open
 //     takes: the opens under way hang, or uses are long.
 //
 // When an open has failed with all its tries the server counts as down.
@@ -60,6 +60,10 @@ type opens struct {
 // down reports whether opening is known not to work.
 func (o *opens) down() bool { return o.failures > 0 }
 
+// slowOpen is how long an open may take before it is thought to hang: half as
+// long again as the latest one, or every second open would be thought so.
+func (o *opens) slowOpen() int64 { return int64(o.typicalOpen + o.typicalOpen/2) }
+
 // wanted is how many more connections should be under way.
 func (p *Pool[T]) wanted() int {
 	// A connection that is being reset or checked will be idle sooner than a
@@ -71,7 +75,7 @@ func (p *Pool[T]) wanted() int {
 		// its own timeout, and one user must not open a second connection.
 		hopes = 0
 		for c := range p.calls {
-			young := p.now()-c.since < int64(p.typicalOpen)
+			young := p.now()-c.since < p.slowOpen()
 			if !c.over && (c.name == "Open" && young || c.name == "Reset") {
 				hopes++
 			}
@@ -90,13 +94,13 @@ func (p *Pool[T]) startOpens() {
 	}
 	p.overstayed = false
 	if w := p.queue.first; w != nil && p.taken < len(p.table.Load().slots) {
-		// An open takes about typicalOpen: a waiter older than that, or one
-		// that has waited so long again since the window was last widened,
-		// is not helped by what is under way.
+		// A waiter older than a slow open, or one that has waited so long
+		// again since the window was last widened, is not helped by what is
+		// under way.
 		since := max(w.since, p.widenedAt)
 		now := p.now()
-		p.overstayed = now-w.since >= int64(p.typicalOpen)
-		if now-since >= int64(p.typicalOpen) {
+		p.overstayed = now-w.since >= p.slowOpen()
+		if now-since >= p.slowOpen() {
 			p.widenedAt = now
 			if p.opening >= p.window {
 				p.window = min(2*p.window, p.settings.Size)
@@ -309,7 +313,7 @@ func (p *Pool[T]) arm() {
 			at(w.since + int64(limit))
 		}
 		if p.taken < len(p.table.Load().slots) && !p.down() {
-			at(max(w.since, p.widenedAt) + int64(p.typicalOpen))
+			at(max(w.since, p.widenedAt) + p.slowOpen())
 		}
 	}
 	if p.down() && !p.probing {

@@ -132,6 +132,23 @@ func TestOneSequentialUserOpensOne(t *testing.T) {
 	}
 }
 
+func TestOpensOfUnevenLengthAreNotDoubled(t *testing.T) {
+	scenario(t, pools.Settings{Size: 20}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		for i := range 5 {
+			server.Open.Always(poolstest.Delay(100*time.Millisecond + time.Duration(i%2)*40*time.Millisecond))
+			conn, err := pool.Pop(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Push()
+		}
+		time.Sleep(time.Second)
+		if n := server.Opened(); n != 5 {
+			t.Errorf("5 users, one after the other, opened %d", n)
+		}
+	})
+}
+
 // P1
 func TestSpike(t *testing.T) {
 	scenario(t, pools.Settings{Size: 50}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/utopia-go/pools/bench/rivals"
+)
+
+// Bar is what we hold ourselves to: a figure of ours, mostly by another one
+// of the same run, and its limit.
+type Bar struct {
+	Text   string
+	Values []float64 // one a round, or one
+	Limit  float64
+	Least  bool // Limit is the least and not the most
+}
+
+// Met reports whether the median keeps to the limit.
+func (b Bar) Met() bool {
+	if b.Least {
+		return median(b.Values) >= b.Limit
+	}
+	return median(b.Values) <= b.Limit
+}
+
+// bars returns those that this run measured.
+func (run *Run) bars() []Bar {
+	const us = "pools"
+	var all []Bar
+	result := func(name string) *Result {
+		for _, r := range run.Results {
+			if r.Name == name {
+				return r
+			}
+		}
+		return &Result{}
+	}
+	add := func(text string, values []float64, limit float64) {
+		if len(values) > 0 {
+			all = append(all, Bar{Text: text, Values: values, Limit: limit})
+		}
+	}
+	// within is a ratio of two in one scenario, round by round; across is of
+	// ours in two scenarios, which were measured one after the other, so of
+	// the medians.
+	within := func(scenario string, m Metric, rival string, limit float64) {
+		add(scenario+": "+us+" / "+rival, result(scenario).ratios(us, rival, m), limit)
+	}
+	across := func(scenario, base string, limit float64) {
+		x, y := result(scenario).figures(us, Time), result(base).figures(us, Time)
+		if len(x) > 0 && len(y) > 0 {
+			add(scenario+" / "+base, []float64{median(x) / median(y)}, limit)
+		}
+	}
+
+	for _, s := range []string{"alone", "alone, cancellable"} {
+		within(s, Time, "two CAS", 2)
+		within(s, Time, "sync.Pool", 1)
+		within(s, Time, "puddle", 0.1)
+	}
+	add("alone: Use / Pop and Push", result("alone").ratios("pools, Use", us, Time), 1.7)
+	across("pair", "alone", 0.75)
+	within("crowd", Time, "channel", 1.0/6)
+	within("yield", Time, "channel", 0.85)
+	within("work", Time, "no pool", 1.15)
+
+	asleep := result("asleep")
+	if best := bestFair(asleep); best != "" {
+		within("asleep", Time, best, 1)
+		add("asleep: p99, pools / "+best, asleep.ratios(us, best, P99), 1)
+		add("asleep: worst wait, pools / "+best, asleep.ratios(us, best, Worst), 1)
+	}
+	if share := asleep.figures(us, Share); len(share) > 0 {
+		all = append(all, Bar{"asleep: the least share, by the mean", share, 0.95, true})
+	}
+
+	for _, s := range []string{"alone", "alone, cancellable", "pair", "crowd", "yield", "work", "asleep"} {
+		across(s+", GOMAXPROCS 8", s, 1.3)
+	}
+	for _, s := range []string{"10,000 slots, 0% held", "10,000 slots, 50% held", "10,000 slots, 99% held"} {
+		across(s, "alone", 2)
+	}
+	add("memory of an idle connection, bytes", result("memory").figures(us, Bytes), 320)
+	// The runtime allocates a little by itself.
+	add("yield: allocations for one use", result("yield").figures(us, Allocs), 0.001)
+	add("spike: done, ms", result("spike").figures(us, Done), 20)
+	add("spike: more opened", result("spike").figures(us, Opened), 2)
+	add("cold start: all begun, ms", result("cold start").figures(us, Begun), 450)
+	return all
+}
+
+// bestFair returns the rival with the best throughput of those that starve
+// nobody.
+func bestFair(r *Result) string {
+	best, least := "", 0.0
+	for _, rival := range rivals.All {
+		if !slices.Contains(contenders, rival.Kind) || rival.Kind == rivals.Ours {
+			continue
+		}
+		times, shares := r.figures(rival.Name, Time), r.figures(rival.Name, Share)
+		if len(times) > 0 && median(shares) >= 0.95 && (best == "" || median(times) < least) {
+			best, least = rival.Name, median(times)
+		}
+	}
+	return best
+}

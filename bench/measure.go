@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/utopia-go/pools/bench/rivals"
+)
+
+// Sample is what one measurement of one rival saw, by metric.
+type Sample map[Metric]float64
+
+// Metric names a figure. Smaller is better for all but Share.
+type Metric string
+
+const (
+	Time   Metric = "ns/op"     // nanoseconds of the wall clock for one use, over all goroutines
+	P99    Metric = "p99 ms"    // the wait that one use in a hundred exceeds
+	Worst  Metric = "worst ms"  // the longest wait
+	Share  Metric = "share"     // the uses of the goroutine that had fewest, by the mean
+	Allocs Metric = "allocs/op" // heap allocations for one use
+	Bytes  Metric = "bytes"     // of heap for one idle connection, the resource aside
+	Done   Metric = "done ms"   // until the last caller was done, in virtual time
+	Begun  Metric = "begun ms"  // until the last caller had a connection, in virtual time
+	Opened Metric = "opened"    // connections opened beyond those that were warm
+)
+
+// warm makes a pool whose connections are all open and idle.
+func warm(ctx context.Context, r rivals.Rival, size int) (rivals.Pool, error) {
+	p := r.New(size, func() *rivals.Resource { return new(rivals.Resource) })
+	if r.Kind == rivals.Floor {
+		return p, nil
+	}
+	release, err := p.Hold(ctx, size)
+	if err != nil {
+		return nil, fmt.Errorf("warming %s: %w", r.Name, err)
+	}
+	release()
+	return p, nil
+}
+
+// run lets goroutines share n uses and returns how long that took and how
+// many heap allocations it made, those for the goroutines aside.
+func run(goroutines, n int, use func(n int) error) (time.Duration, float64, error) {
+	var failed atomic.Pointer[error]
+	var ready, done sync.WaitGroup
+	start := make(chan struct{})
+	each := max(n/goroutines, 1)
+	for range goroutines {
+		ready.Add(1)
+		done.Go(func() {
+			ready.Done()
+			<-start
+			if err := use(each); err != nil {
+				failed.Store(&err)
+			}
+		})
+	}
+	ready.Wait()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	began := time.Now()
+	close(start)
+	done.Wait()
+	took := time.Since(began)
+	runtime.ReadMemStats(&after)
+	if err := failed.Load(); err != nil {
+		return 0, 0, *err
+	}
+	uses := float64(each * goroutines)
+	return time.Duration(float64(took) * float64(n) / uses), float64(after.Mallocs-before.Mallocs) / uses, nil
+}
+
+// uses measures about as many uses as fit in the time, all alike.
+func uses(ctx context.Context, p rivals.Pool, goroutines int, target time.Duration, work func()) (Sample, error) {
+	use := func(n int) error { return p.Pairs(ctx, n) }
+	if work != nil {
+		use = func(n int) error {
+			for range n {
+				if err := p.Do(ctx, work); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	return timed(target, func(n int) (time.Duration, float64, error) { return run(goroutines, n, use) })
+}
+
+// timed finds out how many uses fill the time, and measures these.
+func timed(target time.Duration, measure func(n int) (time.Duration, float64, error)) (Sample, error) {
+	for n := 1000; ; {
+		took, allocs, err := measure(n)
+		if err != nil {
+			return nil, err
+		}
+		if took > target/2 {
+			return Sample{Time: float64(took) / float64(n), Allocs: allocs}, nil
+		}
+		n = int(float64(n) * min(100, max(1.5, float64(target)/float64(took+1))))
+	}
+}
+
+// sleepers is the scenario of waits: many goroutines want a connection and
+// sleep while they hold it, beside others that keep the processors awake.
+func sleepers(ctx context.Context, p rivals.Pool, goroutines int, during, asleep time.Duration) (Sample, error) {
+	var over atomic.Bool
+	var failed atomic.Pointer[error]
+	var all, awake sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		awake.Go(func() {
+			for !over.Load() {
+				runtime.Gosched()
+			}
+		})
+	}
+	waits := make([][]time.Duration, goroutines)
+	start := make(chan struct{})
+	for i := range waits {
+		mine := make([]time.Duration, 0, 4096)
+		all.Go(func() {
+			var asked time.Time
+			work := func() {
+				mine = append(mine, time.Since(asked))
+				time.Sleep(asleep)
+			}
+			<-start
+			for !over.Load() {
+				asked = time.Now()
+				if err := p.Do(ctx, work); err != nil {
+					failed.Store(&err)
+					break
+				}
+			}
+			waits[i] = mine
+		})
+	}
+	began := time.Now()
+	close(start)
+	time.Sleep(during)
+	over.Store(true)
+	all.Wait()
+	took := time.Since(began)
+	awake.Wait()
+	if err := failed.Load(); err != nil {
+		return nil, *err
+	}
+	var together []time.Duration
+	fewest := len(waits[0])
+	for _, w := range waits {
+		together = append(together, w...)
+		fewest = min(fewest, len(w))
+	}
+	slices.Sort(together)
+	n := len(together)
+	return Sample{
+		Time:  float64(took) / float64(n),
+		P99:   together[n*99/100].Seconds() * 1e3,
+		Worst: together[n-1].Seconds() * 1e3,
+		Share: float64(fewest) * float64(goroutines) / float64(n),
+	}, nil
+}
+
+// memory measures the heap of a pool whose connections are all idle.
+func memory(ctx context.Context, r rivals.Rival, size int) (Sample, error) {
+	resources := make([]rivals.Resource, size) // made before, so not counted
+	var next atomic.Int64
+	before := heap()
+	p := r.New(size, func() *rivals.Resource { return &resources[next.Add(1)-1] })
+	defer p.Close()
+	release, err := p.Hold(ctx, size)
+	if err != nil {
+		return nil, err
+	}
+	release()
+	release = nil
+	after := heap()
+	runtime.KeepAlive(resources)
+	return Sample{Bytes: float64(after-before) / float64(size)}, nil
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what finalizers and sync.Pools held
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// spinner returns a function that keeps a processor busy for about d,
+// without a clock, which would be a good part of a microsecond.
+func spinner(d time.Duration) func() {
+	spin := func(n int) {
+		x := uint64(n) | 1
+		for range n {
+			x ^= x << 13
+			x ^= x >> 7
+			x ^= x << 17
+		}
+		if x == 0 {
+			panic("xorshift never is zero")
+		}
+	}
+	best := time.Hour
+	const turns = 100_000
+	for range 20 {
+		began := time.Now()
+		spin(turns)
+		best = min(best, time.Since(began))
+	}
+	n := int(turns * int64(d) / int64(best))
+	return func() { spin(n) }
+}

@@ -1,0 +1,51 @@
+package rivals
+
+import (
+	"context"
+	"reflect"
+)
+
+var channelSelect = Rival{
+	Name: "channel+select", Kind: Pattern,
+	What: "a buffered channel and a select on the ctx",
+	Real: reflect.TypeFor[chan *Resource](),
+	New:  func(size int, open func() *Resource) Pool { return selects{filled(size, open)} },
+}
+
+type selects struct{ c chan *Resource }
+
+func (o selects) take(ctx context.Context) (*Resource, error) {
+	select {
+	case r := <-o.c:
+		return r, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (o selects) Pairs(ctx context.Context, n int) error {
+	for range n {
+		r, err := o.take(ctx)
+		if err != nil {
+			return err
+		}
+		o.c <- r
+	}
+	return nil
+}
+
+func (o selects) Do(ctx context.Context, work func()) error {
+	r, err := o.take(ctx)
+	if err != nil {
+		return err
+	}
+	work()
+	o.c <- r
+	return nil
+}
+
+func (o selects) Hold(ctx context.Context, n int) (func(), error) {
+	return held(n, func() (*Resource, error) { return o.take(ctx) }, func(r *Resource) { o.c <- r })
+}
+
+func (o selects) Close() {}
