@@ -108,7 +108,7 @@ func (c Conn[T]) Age() time.Duration {
 	if c.handle == nil {
 		return 0
 	}
-	return time.Duration(c.handle.pool.now() - c.handle.conn.openedAt)
+	return time.Duration(c.handle.pool.clock() - c.handle.conn.openedAt)
 }
 
 // Uses returns how often the connection had been lent when this lease began,
@@ -156,6 +156,12 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		return ErrNotHeld
 	}
 	s := c.handle.slot
+	if err == nil && !destroy && p.connector.Broken == nil {
+		p.lock()
+		p.returned(s)
+		p.unlock()
+		return nil
+	}
 	// Broken may panic or call Goexit: then the connection goes, and the
 	// panic goes on.
 	broken := true
@@ -168,11 +174,8 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		case broken:
 			p.suspect()
 			p.close(s)
-		case p.connector.Reset != nil && !p.closed:
-			p.reset(s)
 		default:
-			p.release(s)
-			p.settle()
+			p.returned(s)
 		}
 	}()
 	if _, discarded := errors.AsType[*discard](err); discarded || destroy {
@@ -185,6 +188,20 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		broken = mustGo(err)
 	}
 	return nil
+}
+
+// returned is what becomes of a slot whose lease has ended well.
+func (p *Pool[T]) returned(s *slot[T]) {
+	switch {
+	case p.connector.Reset != nil && !p.closed:
+		p.reset(s)
+	case p.release(s):
+		// Handed from holder to waiter: there is no more and no less than
+		// before for anybody else.
+		p.calmQueue()
+	default:
+		p.settle()
+	}
 }
 
 func (p *Pool[T]) detach(c Conn[T]) (T, error) {

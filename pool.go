@@ -35,13 +35,15 @@ type Pool[T any] struct {
 	// few instructions and never while user code runs, the Logger included:
 	// unlock logs.
 	mu   sync.Mutex
+	at   int64 // what now returned since mu was locked; 0: it was not called
 	logs []logEntry
 
 	// The wait protocol's, see waiting.go.
-	queue  queue[T]
-	racer  *waiter[T] // the one that was woken to race and has not come back
-	spare  *waiter[T] // free ones, linked by next
-	spares int
+	queue                 queue[T]
+	racer                 *waiter[T] // the one that was woken to race and has not come back
+	toldFirst, toldLast   *waiter[T] // unlock sends them their tokens, in this order
+	spareFirst, spareLast *waiter[T] // for reuse, linked by next
+	spares                int
 
 	opens
 	keeping
@@ -139,7 +141,8 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 		return Conn[T]{}, p.failure(p.now(), ctxError(ctx))
 	}
 	// A newcomer that finds nothing yields once and looks again before it
-	// queues: the holder it yields to is often just about to push.
+	// queues: the holder it yields to is often just about to push. Not when
+	// there is strict order: then it may take nothing anyhow.
 	if p.mayTake() {
 		if conn, ok := p.takeConn(); ok {
 			return conn, nil
@@ -274,17 +277,31 @@ func (p *Pool[T]) idleSoon() bool {
 	return false
 }
 
-// now is the pool's clock: nanoseconds since New.
-func (p *Pool[T]) now() int64 { return int64(time.Since(p.start)) }
+// clock is nanoseconds since New, never 0.
+func (p *Pool[T]) clock() int64 { return int64(time.Since(p.start)) | 1 }
+
+// now is clock as of its first call since the lock was taken: to read a clock
+// takes longer than most else that is done under the lock.
+func (p *Pool[T]) now() int64 {
+	if p.at == 0 {
+		p.at = p.clock()
+	}
+	return p.at
+}
 
 func (p *Pool[T]) lock() { p.mu.Lock() }
 
-// unlock unlocks and then logs what was noted meanwhile: a Logger may use the
-// pool.
+// unlock unlocks and then does what must not happen under the lock: it tells
+// the waiters, and logs, since a Logger may use the pool.
 func (p *Pool[T]) unlock() {
-	logs := p.logs
-	p.logs = nil
+	told, logs := p.toldFirst, p.logs
+	p.toldFirst, p.toldLast, p.logs, p.at = nil, nil, nil, 0
 	p.mu.Unlock()
+	for told != nil {
+		w := told
+		told, w.nextTold = w.nextTold, nil // before the token: then w is its Pop's
+		w.token <- struct{}{}
+	}
 	for _, l := range logs {
 		p.settings.Logger.Log(context.Background(), l.level, l.message, l.args...)
 	}

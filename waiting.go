@@ -3,6 +3,7 @@ package pools
 import (
 	"context"
 	"runtime"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,29 +28,36 @@ import (
 // says starving: no Pop takes the fast path and each connection goes from
 // holder to oldest waiter directly, until the oldest is young again.
 const (
-	patience    = int64(time.Millisecond)
-	polls       = 32   // of a woken waiter before it sleeps again
-	spareWaiter = 1024 // waiters that are kept for reuse
-	clockEvery  = 64   // while a waiter races, each so many leases of a slot a push looks at the clock
+	patience     = int64(time.Millisecond)
+	polls        = 32   // of a woken waiter before it sleeps again
+	spareWaiters = 1024 // that are kept for reuse
+	clockEvery   = 64   // while a waiter races, each so many leases of a slot a push looks at the clock
 )
 
 // waiter is a Pop that waits.
 type waiter[T any] struct {
-	next, prev *waiter[T]
+	next, prev *waiter[T] // in the queue, or next among the spare ones
 	ctx        context.Context
 	since      int64 // on the pool's clock
 	queued     bool
 
 	// token wakes the waiter. It holds one, and one is enough: a waiter gets
 	// a second token only after it has come back from the race that the
-	// first one woke it for.
-	token chan struct{}
+	// first one woke it for. unlock sends it, so that nobody waits for the
+	// lock while the scheduler is at work.
+	token    chan struct{}
+	told     bool       // a token is on its way or there; the waiter's Pop will take it
+	nextTold *waiter[T] // whom unlock tells next
 
-	// What the token means; written before it is sent. None of the three:
-	// race.
+	// What the token means; written under the lock that its sender holds
+	// before. None of the three: race.
 	handle *handle[T]
 	lease  uint64
 	err    error
+
+	// back says that the Pop is through with this waiter. It is the last
+	// that it writes here; who reads it may reuse the waiter.
+	back atomic.Bool
 }
 
 // beforeQueueing is where tests let a goroutine pause that has found nothing
@@ -75,7 +83,8 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 	if most := p.settings.MaxWaiting; most != NoLimit && w.queued && p.queue.len > most {
 		defer p.unlock()
 		p.leaveQueue(w)
-		p.drop(w)
+		p.keepSpare(w)
+		w.leave()
 		return Conn[T]{}, p.failure(now, ErrTooManyWaiting)
 	}
 	p.unlock()
@@ -84,41 +93,38 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		select { // model: park
 		case <-w.token:
 		case <-ctx.Done():
-			return p.cancelled(w)
+			return p.cancelled(w, false)
 		}
-		if w.handle == nil && w.err == nil {
-			if h, lease := p.race(w); h != nil {
-				return p.leave(w, h, lease)
-			}
-			continue
-		}
-		if w.handle != nil && ctx.Err() != nil {
-			return p.cancelled(w) // granted at the instant the ctx ended
-		}
-		if w.err != nil {
+		switch {
+		case w.err != nil:
 			err := w.err
-			p.lock()
-			p.drop(w)
-			p.unlock()
+			w.leave()
 			return Conn[T]{}, err
+		case w.handle == nil:
+			h, lease := p.race(w)
+			if h == nil {
+				continue
+			}
+			if p.settings.TrackHolders {
+				p.track(h.slot)
+			}
+			return Conn[T]{h, lease}, nil
+		case ctx.Err() != nil:
+			return p.cancelled(w, true) // granted at the instant the ctx ended
 		}
-		return p.leave(w, w.handle, w.lease)
+		conn := Conn[T]{w.handle, w.lease}
+		w.leave()
+		if p.settings.TrackHolders {
+			p.track(conn.handle.slot)
+		}
+		return conn, nil
 	}
 }
 
-// leave ends a wait that succeeded.
-func (p *Pool[T]) leave(w *waiter[T], h *handle[T], lease uint64) (Conn[T], error) {
-	var stack []uintptr
-	if p.settings.TrackHolders {
-		stack = holderStack()
-	}
-	p.lock()
-	if stack != nil {
-		h.slot.stack = stack
-	}
-	p.drop(w)
-	p.unlock()
-	return Conn[T]{h, lease}, nil
+// leave is the last that a Pop does with its waiter.
+func (w *waiter[T]) leave() {
+	w.ctx, w.handle, w.err = nil, nil, nil // a spare waiter keeps nothing alive, a lost lease least of all
+	w.back.Store(true)
 }
 
 // race is what a woken waiter does: it polls, and yields to those who may
@@ -135,13 +141,15 @@ func (p *Pool[T]) race(w *waiter[T]) (*handle[T], uint64) {
 			p.leaveQueue(w)
 			p.counters.waited(p.now() - w.since)
 			p.passOn()
+			p.keepSpare(w)
 			p.unlock()
+			w.leave()
 			return h, lease
 		}
 		runtime.Gosched()
 	}
 	p.lock()
-	p.racer = nil // model: race_lost
+	p.racer, w.told = nil, false // model: race_lost
 	if p.overdue(w) {
 		p.setGate(starving, true)
 	}
@@ -152,11 +160,11 @@ func (p *Pool[T]) race(w *waiter[T]) (*handle[T], uint64) {
 
 // cancelled ends a wait because the waiter's ctx has ended. A cancelled
 // waiter takes nothing with it: neither a connection nor the chance it was
-// woken for.
-func (p *Pool[T]) cancelled(w *waiter[T]) (Conn[T], error) {
+// woken for. took says whether it has taken its token.
+func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 	p.lock()
-	defer p.unlock()
-	if w.handle != nil { // model: push_on
+	granted, refused := w.handle != nil, w.err
+	if granted { // model: push_on
 		s := w.handle.slot
 		s.handle.Store(w.handle)               // if this took seconds the keeper has let go of it
 		s.word.Store(with(w.lease, returning)) // nobody else has seen this lease
@@ -169,13 +177,23 @@ func (p *Pool[T]) cancelled(w *waiter[T]) (Conn[T], error) {
 		p.leaveQueue(w)
 		p.counters.waited(p.now() - w.since)
 	}
-	err := w.err
+	err := refused
 	if err == nil {
 		p.refused++
 		err = p.failure(w.since, ctxError(w.ctx))
 	}
-	p.drop(w)
+	if !granted && refused == nil {
+		p.keepSpare(w) // else who granted or refused has
+	}
+	owed := w.told && !took
 	p.settle()
+	p.unlock()
+	if owed {
+		// Whoever told it has let go of the lock and is about to send. The
+		// token must not meet the next Pop that uses this waiter.
+		<-w.token // model: take_owed
+	}
+	w.leave()
 	return Conn[T]{}, err
 }
 
@@ -214,7 +232,7 @@ func (p *Pool[T]) passOn() { // model: pass_on
 	}
 	p.racer = w // model: wake_racer
 	p.setGate(racing, true)
-	w.token <- struct{}{}
+	p.tell(w)
 }
 
 // settle hands out what there is. Everything that changes what there is calls
@@ -238,36 +256,42 @@ func (p *Pool[T]) settle() { // model: settle
 	p.startChecks()
 	p.startOpens()
 	p.setGate(queueing, p.queue.len > 0)
+	p.calmQueue()
+	p.arm()
+}
+
+// calmQueue ends strict order when the oldest waiter is young.
+func (p *Pool[T]) calmQueue() {
 	if p.gate.Load()&starving != 0 && (p.queue.len == 0 || !p.overdue(p.queue.first)) {
 		p.setGate(starving, false)
 	}
-	p.arm()
 }
 
 // release makes a slot that the pool owns (an open, a reset, a check or a
 // cancelled grant that ended well, or a slow push) somebody's: the oldest
-// waiter's, or anybody's.
-func (p *Pool[T]) release(s *slot[T]) { // model: give_back, hand_on
+// waiter's, or anybody's. It reports whether a waiter got it.
+func (p *Pool[T]) release(s *slot[T]) bool { // model: give_back, hand_on
 	word := s.word.Load()
 	if p.closed {
 		p.close(s)
-		return
+		return false
 	}
 	if w := p.live(p.racer); w != nil {
 		lease := with(word+oneLease, held)
 		s.word.Store(lease)
 		p.grant(w, s.handle.Load(), lease)
-		return
+		return true
 	}
 	if p.settings.CheckAfter == Always && p.connector.Check != nil {
 		s.word.Store(with(word, stale))
 		p.stales++
-		return
+		return false
 	}
 	s.word.Store(with(word, idle))
 	if s.group != nil {
 		s.hint()
 	}
+	return false
 }
 
 // grant gives a connection, already held for it, to a waiter.
@@ -275,7 +299,8 @@ func (p *Pool[T]) grant(w *waiter[T], h *handle[T], lease uint64) {
 	p.leaveQueue(w)
 	p.counters.waited(p.now() - w.since)
 	w.handle, w.lease = h, lease
-	w.token <- struct{}{}
+	p.keepSpare(w)
+	p.tell(w)
 }
 
 // refuse ends a wait with an error. Not the racer's: it is awake, and finds
@@ -285,7 +310,19 @@ func (p *Pool[T]) refuse(w *waiter[T], reason error) {
 	p.counters.waited(p.now() - w.since)
 	p.refused++
 	w.err = p.failure(w.since, reason)
-	w.token <- struct{}{}
+	p.keepSpare(w)
+	p.tell(w)
+}
+
+// tell has unlock send w its token.
+func (p *Pool[T]) tell(w *waiter[T]) {
+	w.told = true
+	if p.toldLast == nil {
+		p.toldFirst = w
+	} else {
+		p.toldLast.nextTold = w
+	}
+	p.toldLast = w
 }
 
 // refuseAll ends every wait but the racer's.
@@ -342,27 +379,36 @@ func (p *Pool[T]) leaveQueue(w *waiter[T]) {
 	}
 }
 
+// newWaiter returns the spare waiter that was spared first, if its Pop is
+// through with it, or a new one.
 func (p *Pool[T]) newWaiter() *waiter[T] {
-	w := p.spare
-	if w == nil {
+	w := p.spareFirst
+	if w == nil || !w.back.Load() {
 		return &waiter[T]{token: make(chan struct{}, 1)}
 	}
-	p.spare, w.next = w.next, nil
+	p.spareFirst = w.next
+	if w.next == nil {
+		p.spareLast = nil
+	}
 	p.spares--
+	w.next, w.told = nil, false
+	w.back.Store(false)
 	return w
 }
 
-// drop keeps a waiter that nobody points to any more for reuse.
-func (p *Pool[T]) drop(w *waiter[T]) {
-	select {
-	case <-w.token:
-	default:
+// keepSpare keeps a waiter for reuse. It is called once a wait, by whoever
+// ends it under the lock; its Pop may not be back yet.
+func (p *Pool[T]) keepSpare(w *waiter[T]) {
+	if p.spares == spareWaiters {
+		return
 	}
-	w.ctx, w.handle, w.lease, w.err = nil, nil, 0, nil
-	if p.spares < spareWaiter {
-		w.next, p.spare = p.spare, w
-		p.spares++
+	p.spares++
+	if p.spareLast == nil {
+		p.spareFirst = w
+	} else {
+		p.spareLast.next = w
 	}
+	p.spareLast = w
 }
 
 // queue is an intrusive list of waiters.

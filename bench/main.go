@@ -52,6 +52,7 @@ type Result struct {
 func main() {
 	quick := flag.Bool("quick", false, "a minute's look; writes no report")
 	filter := flag.String("only", "", "measure only the scenarios whose name matches this regular `expression`; writes no report")
+	who := flag.String("rivals", "", "measure only the rivals whose name matches this regular `expression`; writes no report")
 	rounds := flag.Int("rounds", 9, "how often each rival is measured in each scenario")
 	target := flag.Duration("time", 200*time.Millisecond, "how long one measurement takes, about")
 	report := flag.String("o", "BENCHMARKS.md", "where the report goes, and its picture beside it; a `file` that ends in .md")
@@ -61,9 +62,12 @@ func main() {
 		*rounds, *target = 3, 30*time.Millisecond
 	}
 	pattern, err := regexp.Compile(*filter)
+	names, err2 := regexp.Compile(*who)
 	switch {
 	case err != nil:
 		fail(fmt.Errorf("-only: %w", err))
+	case err2 != nil:
+		fail(fmt.Errorf("-rivals: %w", err2))
 	case flag.NArg() > 0:
 		fail(fmt.Errorf("unknown argument %q; see -h", flag.Arg(0)))
 	case *rounds < 1:
@@ -81,7 +85,7 @@ func main() {
 	if run.Machine.Modules, err = modules(rivals.All); err != nil {
 		fail(err)
 	}
-	if err := run.measure(pattern, *rounds, *target); err != nil {
+	if err := run.measure(pattern, names, *rounds, *target); err != nil {
 		fail(err)
 	}
 	if err := run.inVirtualTime(pattern); err != nil {
@@ -100,7 +104,7 @@ func main() {
 		}
 	}
 	text := run.markdown(strings.TrimSuffix(*report, ".md") + ".svg")
-	if *quick || *filter != "" {
+	if *quick || *filter != "" || *who != "" {
 		fmt.Print(text)
 		return
 	}
@@ -119,7 +123,7 @@ func fail(err error) {
 }
 
 // measure runs the rounds of all scenarios that match.
-func (run *Run) measure(pattern *regexp.Regexp, rounds int, target time.Duration) error {
+func (run *Run) measure(pattern, names *regexp.Regexp, rounds int, target time.Duration) error {
 	cpus, err := newClock()
 	if err != nil {
 		return fmt.Errorf("cannot tell how much of the machine others use: %w", err)
@@ -128,6 +132,8 @@ func (run *Run) measure(pattern *regexp.Regexp, rounds int, target time.Duration
 	// kept from depending on how little else this program has in memory.
 	debug.SetGCPercent(400)
 	for _, s := range scenarios(spinner(time.Microsecond)) {
+		all := s.Who
+		s.Who = func(r rivals.Rival) bool { return names.MatchString(r.Name) && all(r) }
 		if pattern.MatchString(s.Name) {
 			run.Results = append(run.Results, &Result{Scenario: s, Name: s.Name})
 		}

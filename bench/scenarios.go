@@ -94,9 +94,9 @@ func only(kinds []rivals.Kind, floors ...string) func(rivals.Rival) bool {
 }
 
 var (
-	contenders     = []rivals.Kind{rivals.Ours, rivals.Library, rivals.Pattern}
-	variants = []rivals.Kind{rivals.Ours, rivals.Variant}
-	openers  = []rivals.Kind{rivals.Ours, rivals.Library}
+	contenders = []rivals.Kind{rivals.Ours, rivals.Library, rivals.Pattern}
+	variants   = []rivals.Kind{rivals.Ours, rivals.Variant}
+	openers    = []rivals.Kind{rivals.Ours, rivals.Library}
 )
 
 // scenarios returns all of them. spin is a microsecond of work.
@@ -151,7 +151,8 @@ func scenarios(spin func()) []Scenario {
 					return nil, err
 				}
 				defer p.Close()
-				return sleepers(ctx, p, 1000, 5*target, 100*time.Microsecond)
+				// Shorter runs would show the start, in which all come at once.
+				return sleepers(ctx, p, 1000, max(5*target, 500*time.Millisecond), 100*time.Microsecond)
 			},
 		})
 	}
