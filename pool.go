@@ -289,7 +289,17 @@ func (p *Pool[T]) now() int64 {
 	return p.at
 }
 
-func (p *Pool[T]) lock() { p.mu.Lock() }
+// lock takes mu. It tries for about as long as mu is held before it parks:
+// the unlock that wakes a goroutine parked here would run it next, before the
+// waiter that was just granted a connection.
+func (p *Pool[T]) lock() {
+	for range lockTries {
+		if p.mu.TryLock() {
+			return
+		}
+	}
+	p.mu.Lock()
+}
 
 // unlock unlocks and then does what must not happen under the lock: it tells
 // the waiters, and logs, since a Logger may use the pool.
@@ -306,6 +316,8 @@ func (p *Pool[T]) unlock() {
 		p.settings.Logger.Log(context.Background(), l.level, l.message, l.args...)
 	}
 }
+
+const lockTries = 200
 
 type logEntry struct {
 	level   slog.Level

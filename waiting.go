@@ -78,8 +78,14 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 	w := p.newWaiter()
 	w.ctx, w.since = ctx, now
 	p.queue.append(w) // model: announce
-	p.setGate(queueing, true)
-	p.settle() // model: look_again
+	if p.queue.len == 1 {
+		p.setGate(queueing, true)
+		p.settle() // model: look_again
+	} else {
+		// The gate has said queueing since the first one looked: whatever
+		// became idle since is on somebody's way.
+		p.provide()
+	}
 	if most := p.settings.MaxWaiting; most != NoLimit && w.queued && p.queue.len > most {
 		defer p.unlock()
 		p.leaveQueue(w)
@@ -252,11 +258,16 @@ func (p *Pool[T]) settle() { // model: settle
 			p.grant(w, h, lease)
 		}
 	}
+	p.setGate(queueing, p.queue.len > 0)
+	p.calmQueue()
+	p.provide()
+}
+
+// provide sees to it that what the waiters may hope for is under way.
+func (p *Pool[T]) provide() {
 	p.failHopeless()
 	p.startChecks()
 	p.startOpens()
-	p.setGate(queueing, p.queue.len > 0)
-	p.calmQueue()
 	p.arm()
 }
 
