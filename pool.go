@@ -141,20 +141,20 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 		return Conn[T]{}, p.failure(p.now(), ctxError(ctx))
 	}
 	// A newcomer that finds nothing yields once and looks again before it
-	// queues: the holder it yields to is often just about to push. Not when
-	// there is strict order: then it may take nothing anyhow.
-	if p.mayTake() {
-		if conn, ok := p.takeConn(); ok {
-			return conn, nil
-		}
-		if p.idleSoon() {
-			runtime.Gosched()
-			if p.mayTake() {
-				if conn, ok := p.takeConn(); ok {
-					return conn, nil
-				}
+	// queues: the holder it yields to is often just about to push. So does
+	// one that may not take anything while there is strict order: it has
+	// often just pushed, and the waiter that got that connection runs next,
+	// unless it is kept waiting.
+	for looks := range 2 {
+		if p.mayTake() {
+			if conn, ok := p.takeConn(); ok {
+				return conn, nil
 			}
 		}
+		if looks == 1 || !p.busy() {
+			break
+		}
+		runtime.Gosched()
 	}
 	return p.wait(ctx)
 }
@@ -264,8 +264,11 @@ func (p *Pool[T]) track(s *slot[T]) {
 	p.unlock()
 }
 
-// idleSoon reports whether a yield may help: something is lent.
-func (p *Pool[T]) idleSoon() bool {
+// busy reports whether a yield may help: something is lent.
+func (p *Pool[T]) busy() bool {
+	if p.gate.Load()&starving != 0 {
+		return true
+	}
 	for i, s := range p.table.Load().slots {
 		if i == fewSlots {
 			break

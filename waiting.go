@@ -390,21 +390,25 @@ func (p *Pool[T]) leaveQueue(w *waiter[T]) {
 	}
 }
 
-// newWaiter returns the spare waiter that was spared first, if its Pop is
-// through with it, or a new one.
+// newWaiter returns a spare waiter whose Pop is through with it, or a new
+// one. Those that were spared first are looked at first.
 func (p *Pool[T]) newWaiter() *waiter[T] {
-	w := p.spareFirst
-	if w == nil || !w.back.Load() {
-		return &waiter[T]{token: make(chan struct{}, 1)}
+	for range min(p.spares, 4) {
+		w := p.spareFirst
+		p.spareFirst = w.next
+		if p.spareFirst == nil {
+			p.spareLast = nil
+		}
+		p.spares--
+		w.next = nil
+		if w.back.Load() {
+			w.told = false
+			w.back.Store(false)
+			return w
+		}
+		p.keepSpare(w)
 	}
-	p.spareFirst = w.next
-	if w.next == nil {
-		p.spareLast = nil
-	}
-	p.spares--
-	w.next, w.told = nil, false
-	w.back.Store(false)
-	return w
+	return &waiter[T]{token: make(chan struct{}, 1)}
 }
 
 // keepSpare keeps a waiter for reuse. It is called once a wait, by whoever
