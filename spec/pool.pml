@@ -83,8 +83,10 @@ bool mu;
 byte queue[USERS], queued;   /* oldest first */
 byte racer = NOBODY;         /* stays in the queue; nobody grants to it or sends to it until it is back */
 
-/* A waiter: its channel of one, the lease that came with `granted`, and whether its ctx has ended. */
+/* A waiter: what it is told, by whom holds the lock; whether that has come through its channel of one, which happens some time after the lock
+   is free; the lease that goes with `granted`; whether its ctx has ended. */
 mtype token[USERS];
+bool  there[USERS];
 byte  got_slot[USERS], got_number[USERS];
 bool  ended[USERS];
 
@@ -337,6 +339,7 @@ inline destroy(s, n, ok) {       /* detach is the same, with nothing to close */
 }
 
 #define me (_pid - 1)            /* init is process 0 */
+#define came(what) (there[me] && token[me] == what)
 #define may_cancel (me >= USERS - CANCELS)
 
 inline pass_on() {               /* step: pass_on: the next one, if there is something idle */
@@ -354,7 +357,7 @@ inline pass_on() {               /* step: pass_on: the next one, if there is som
 }
 
 inline cancel(s, n) {            /* step: cancelled: the ctx ended first; a token may have come all the same */
-	atomic { lock; w = token[me]; token[me] = 0 };
+	atomic { lock; w = token[me] };
 	if
 	:: w == granted -> w = 0;
 #ifndef NO_PUSH_ON
@@ -375,7 +378,13 @@ inline cancel(s, n) {            /* step: cancelled: the ctx ended first; a toke
 #endif
 	   fi
 	fi;
-	unlock()
+	unlock();
+#ifndef NO_TAKE_OWED
+	if                                                       /* step: take_owed: or it would meet the next pop */
+	:: token[me] != 0 -> d_step { there[me] -> there[me] = false; token[me] = 0; got_slot[me] = 0; got_number[me] = 0 }
+	:: token[me] == 0 -> skip
+	fi
+#endif
 }
 
 /* One pop, from the fast path to the lease (s, n); s == NONE: an error. */
@@ -390,16 +399,19 @@ inline pop(s, n) {
 	:: s == NONE ->
 	   atomic { lock; if :: closed -> mu = false; goto leave :: else -> enqueue(me); waiting = true fi };   /* step: announce */
 #ifndef NO_LOOK_AGAIN
-	   settle();                                             /* step: look_again */
+	   if                                                    /* step: look_again: whoever sets WAITING must; for later ones it has been set since */
+	   :: queued == 1 -> settle()
+	   :: queued > 1 -> if :: !paused -> start_opens() :: paused -> skip fi
+	   fi;
 #endif
 	   unlock();
 park:                                                        /* step: park */
 	   if
-	   :: d_step { token[me] == granted -> s = got_slot[me]; n = got_number[me]; token[me] = 0; got_slot[me] = 0; got_number[me] = 0 }
-	   :: d_step { token[me] == over || token[me] == failed -> token[me] = 0 }
+	   :: d_step { came(granted) -> s = got_slot[me]; n = got_number[me]; there[me] = false; token[me] = 0; got_slot[me] = 0; got_number[me] = 0 }
+	   :: d_step { came(over) || came(failed) -> there[me] = false; token[me] = 0 }
 	   :: may_cancel && !ended[me] -> ended[me] = true; goto park
 	   :: ended[me] -> cancel(s, n)
-	   :: d_step { token[me] == race -> token[me] = 0 };
+	   :: d_step { came(race) -> there[me] = false; token[me] = 0 };
 	      if
 	      :: !paused && !closed -> take_idle(s)              /* one poll; starving does not forbid it */
 	      :: paused || closed -> skip
@@ -473,6 +485,22 @@ proctype User() {
 	:: pops == POPS -> break
 	od;
 	finished++
+}
+
+/* What tellers do after unlock: it takes as long as it likes, but it comes. */
+proctype Post() {
+end:	do
+	:: d_step { !there[0] && token[0] != 0 -> there[0] = true }
+#if USERS > 1
+	:: d_step { !there[1] && token[1] != 0 -> there[1] = true }
+#endif
+#if USERS > 2
+	:: d_step { !there[2] && token[2] != 0 -> there[2] = true }
+#endif
+#if USERS > 3
+	:: d_step { !there[3] && token[3] != 0 -> there[3] = true }
+#endif
+	od
 }
 
 /* The pool's goroutines for one slot: open, reset, close, each as slow as it likes. Broken and Check are like Reset here. */
@@ -576,6 +604,7 @@ init {
 		do :: p < USERS -> run User(); p++ :: else -> break od;
 		p = 0;
 		do :: p < SLOTS -> run Slot(p); p++ :: else -> break od;
+		run Post();
 #ifdef PAUSES
 		operators++; run Pauser();
 #endif
