@@ -133,8 +133,7 @@ func (p *Pool[T]) vacate(s *slot[T], c *call) {
 			p.gone++
 		}
 		s.word.Store(with(s.word.Load(), abandoned))
-		s.handle.Store(nil)
-		s.conn, s.stack = nil, nil
+		p.empty(s)
 		p.hung++
 		p.ended()
 		return
@@ -144,11 +143,7 @@ func (p *Pool[T]) vacate(s *slot[T], c *call) {
 
 // free makes a slot vacant.
 func (p *Pool[T]) free(s *slot[T]) { // model: freed
-	if s.conn != nil {
-		s.conn.cleanup.Stop()
-	}
-	s.handle.Store(nil)
-	s.conn, s.stack = nil, nil
+	p.empty(s)
 	word := s.word.Load()
 	if state := word & stateMask; state == closing || state == abandoned {
 		p.gone--
@@ -160,4 +155,13 @@ func (p *Pool[T]) free(s *slot[T]) { // model: freed
 	p.taken--
 	p.firstVacant = min(p.firstVacant, s.index)
 	p.ended()
+}
+
+// empty takes the connection out of the slot.
+func (p *Pool[T]) empty(s *slot[T]) {
+	if s.conn != nil {
+		s.conn.cleanup.Stop()
+	}
+	s.handle.Store(nil)
+	s.conn, s.stack = nil, nil
 }

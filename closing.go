@@ -21,34 +21,6 @@ type ending struct {
 	over   bool          // done is closed
 }
 
-// try calls Check or Reset for a connection, which is about to be idle then:
-// it is released when the call succeeds and closed when it does not.
-func (p *Pool[T]) try(s *slot[T], name string, timeout time.Duration, fn func(context.Context, T) error) {
-	p.aboutIdle++
-	resource := s.conn.resource
-	p.run(name, context.Background(), timeout, func(ctx context.Context) error {
-		return fn(ctx, resource)
-	}, func(c *call, err error) {
-		p.aboutIdle--
-		switch {
-		case err == nil:
-			p.release(s)
-		case c.abandoned:
-			// Its Close may not run beside the call that hangs; late does it.
-			p.closedAs(name, err)
-			p.vacate(s, c)
-		default:
-			p.closedAs(name, err)
-			if name == "Check" {
-				p.suspect()
-			}
-			p.close(s)
-		}
-	}, func(c *call, err error) {
-		p.closeLate(s, resource, c.keepsSlot)
-	})
-}
-
 // closedAs logs why a connection goes.
 func (p *Pool[T]) closedAs(name string, err error) {
 	p.log(levelWarn, "pools: a connection goes", "failed", "Connector."+name, "error", err)

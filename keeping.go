@@ -1,6 +1,7 @@
 package pools
 
 import (
+	"context"
 	"runtime"
 	"time"
 	"weak"
@@ -128,6 +129,11 @@ func (p *Pool[T]) ageIdle(s *slot[T], word uint64, now int64) {
 	}
 }
 
+// alwaysChecks reports whether each connection is checked before it is lent.
+func (p *Pool[T]) alwaysChecks() bool {
+	return p.settings.CheckAfter == Always && p.connector.Check != nil
+}
+
 // suspect marks every idle connection for a check: one that broke is often
 // not the only one.
 func (p *Pool[T]) suspect() {
@@ -163,6 +169,34 @@ func (p *Pool[T]) startChecks() {
 func (p *Pool[T]) reset(s *slot[T]) {
 	s.word.Store(with(s.word.Load(), resetting))
 	p.try(s, "Reset", p.settings.ResetTimeout, p.connector.Reset)
+}
+
+// try calls Check or Reset for a connection, which is about to be idle then:
+// it is released when the call succeeds and closed when it does not.
+func (p *Pool[T]) try(s *slot[T], name string, timeout time.Duration, fn func(context.Context, T) error) {
+	p.aboutIdle++
+	resource := s.conn.resource
+	p.run(name, context.Background(), timeout, func(ctx context.Context) error {
+		return fn(ctx, resource)
+	}, func(c *call, err error) {
+		p.aboutIdle--
+		switch {
+		case err == nil:
+			p.release(s)
+		case c.abandoned:
+			// Its Close may not run beside the call that hangs; late does it.
+			p.closedAs(name, err)
+			p.vacate(s, c)
+		default:
+			p.closedAs(name, err)
+			if name == "Check" {
+				p.suspect()
+			}
+			p.close(s)
+		}
+	}, func(c *call, err error) {
+		p.closeLate(s, resource, c.keepsSlot)
+	})
 }
 
 // calm makes searches start closer together again: what spread them may be

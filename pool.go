@@ -103,7 +103,7 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 	if settings.TrackHolders {
 		gate |= tracking
 	}
-	if connector.Broken != nil || connector.Reset != nil || settings.CheckAfter == Always && connector.Check != nil {
+	if connector.Broken != nil || connector.Reset != nil || p.alwaysChecks() {
 		gate |= careful
 	}
 	p.gate.Store(gate)

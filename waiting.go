@@ -144,8 +144,7 @@ func (p *Pool[T]) race(w *waiter[T]) (*handle[T], uint64) {
 		if h, lease := p.take(); h != nil {
 			p.lock()
 			p.racer = nil // model: race_won
-			p.leaveQueue(w)
-			p.counters.waited(p.now() - w.since)
+			p.endWait(w)
 			p.passOn()
 			p.keepSpare(w)
 			p.unlock()
@@ -180,8 +179,7 @@ func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 		p.racer = nil
 	}
 	if w.queued { // model: cancelled
-		p.leaveQueue(w)
-		p.counters.waited(p.now() - w.since)
+		p.endWait(w)
 	}
 	err := refused
 	if err == nil {
@@ -225,14 +223,10 @@ func (p *Pool[T]) pushed(gate uint32, lease uint64) {
 func (p *Pool[T]) passOn() { // model: pass_on
 	p.setGate(racing, false) // then look: a push that saw it set has made its slot idle before
 	w := p.live(nil)
-	if p.closed || w == nil || p.gate.Load()&starving != 0 || p.overdue(w) {
-		if w != nil && p.overdue(w) {
-			p.setGate(starving, true)
-		}
-		p.settle()
-		return
+	if w != nil && p.overdue(w) {
+		p.setGate(starving, true)
 	}
-	if !p.anyIdle() {
+	if p.closed || w == nil || p.gate.Load()&starving != 0 || !p.anyIdle() {
 		p.settle()
 		return
 	}
@@ -293,7 +287,7 @@ func (p *Pool[T]) release(s *slot[T]) bool { // model: give_back, hand_on
 		p.grant(w, s.handle.Load(), lease)
 		return true
 	}
-	if p.settings.CheckAfter == Always && p.connector.Check != nil {
+	if p.alwaysChecks() {
 		s.word.Store(with(word, stale))
 		p.stales++
 		return false
@@ -307,8 +301,7 @@ func (p *Pool[T]) release(s *slot[T]) bool { // model: give_back, hand_on
 
 // grant gives a connection, already held for it, to a waiter.
 func (p *Pool[T]) grant(w *waiter[T], h *handle[T], lease uint64) {
-	p.leaveQueue(w)
-	p.counters.waited(p.now() - w.since)
+	p.endWait(w)
 	w.handle, w.lease = h, lease
 	p.keepSpare(w)
 	p.tell(w)
@@ -317,8 +310,7 @@ func (p *Pool[T]) grant(w *waiter[T], h *handle[T], lease uint64) {
 // refuse ends a wait with an error. Not the racer's: it is awake, and finds
 // out when it comes back.
 func (p *Pool[T]) refuse(w *waiter[T], reason error) {
-	p.leaveQueue(w)
-	p.counters.waited(p.now() - w.since)
+	p.endWait(w)
 	p.refused++
 	w.err = p.failure(w.since, reason)
 	p.keepSpare(w)
@@ -350,8 +342,7 @@ func (p *Pool[T]) live(skip *waiter[T]) *waiter[T] {
 	for w := p.queue.first; w != nil; {
 		next := w.next
 		if w != skip && w != p.racer && w.ctx.Err() != nil {
-			p.leaveQueue(w) // it will wake by its own ctx
-			p.counters.waited(p.now() - w.since)
+			p.endWait(w) // it will wake by its own ctx
 		} else if w != skip {
 			return w
 		}
@@ -379,6 +370,12 @@ func (p *Pool[T]) anyIdle() bool {
 		}
 	}
 	return false
+}
+
+// endWait takes w out of the queue, and counts its wait.
+func (p *Pool[T]) endWait(w *waiter[T]) {
+	p.leaveQueue(w)
+	p.counters.waited(p.now() - w.since)
 }
 
 // leaveQueue takes w out. The last one opens the gate: nobody is starving in
