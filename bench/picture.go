@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"image/color"
+	"math"
 	"os"
 	"slices"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -67,26 +70,25 @@ func (run *Run) draw(file string) error {
 			}
 		}
 	}
-	out, err := os.Create(file)
-	if err != nil {
+	var svg bytes.Buffer
+	if _, err := canvas.WriteTo(&svg); err != nil {
 		return err
 	}
-	if _, err := canvas.WriteTo(out); err != nil {
-		return err
-	}
-	return out.Close()
+	// Fonts of the same widths, for where the first is missing.
+	text := bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif"))
+	return os.WriteFile(file, text, 0o644)
 }
 
 func panel(r *Result) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text = r.Scenario.Title
 	p.X.Label.Text = "ns for one use"
-	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.TickerFunc(ticks)
 	for _, style := range []*draw.TextStyle{&p.Title.TextStyle, &p.X.Label.TextStyle, (*draw.TextStyle)(&p.X.Tick.Label), (*draw.TextStyle)(&p.Y.Tick.Label)} {
 		style.Color = ink
 		style.Font.Variant = "Sans"
 	}
-	p.Title.TextStyle.Font.Size = 11
+	p.Title.TextStyle.Font.Size, p.Title.Padding = 11, 3*vg.Millimeter
 	p.X.Label.TextStyle.Font.Size = 9
 	names := r.names()
 	slices.Reverse(names) // the first goes on top
@@ -95,8 +97,10 @@ func panel(r *Result) (*plot.Plot, error) {
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = faint, faint
 	p.Add(grid)
+	least, most := math.Inf(1), 0.0
 	for i, name := range names {
 		low, mid, high := quartiles(r.figures(name, Time))
+		least, most = min(least, low), max(most, high)
 		d := dots{
 			plotter.XYs{{X: mid, Y: float64(i)}},
 			plotter.XErrors{{Low: mid - low, High: high - mid}},
@@ -122,5 +126,23 @@ func panel(r *Result) (*plot.Plot, error) {
 		dot.GlyphStyle = draw.GlyphStyle{Color: paint, Radius: vg.Points(4), Shape: draw.CircleGlyph{}}
 		p.Add(spread, dot)
 	}
+	p.X.Min, p.X.Max = least/1.2, most*1.2 // room for the dots
 	return p, nil
+}
+
+// ticks are 1, 2 and 5 of each power of ten, and more where these are few.
+func ticks(least, most float64) []plot.Tick {
+	digits := []float64{1, 2, 5}
+	if most < 10*least {
+		digits = []float64{1, 1.5, 2, 3, 4, 5, 7}
+	}
+	var all []plot.Tick
+	for decade := math.Pow(10, math.Floor(math.Log10(least))); decade <= most; decade *= 10 {
+		for _, digit := range digits {
+			if v := digit * decade; v >= least && v <= most {
+				all = append(all, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'f', -1, 64)})
+			}
+		}
+	}
+	return all
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/utopia-go/pools/bench/rivals"
@@ -79,17 +80,10 @@ func another(size int) func(context.Context, rivals.Rival, time.Duration) (Sampl
 // only lets the kinds take part, and the named floors.
 func only(kinds []rivals.Kind, floors ...string) func(rivals.Rival) bool {
 	return func(r rivals.Rival) bool {
-		for _, k := range kinds {
-			if r.Kind == k {
-				return true
-			}
+		if slices.Contains(kinds, r.Kind) {
+			return true
 		}
-		for _, name := range floors {
-			if r.Name == name {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(floors, r.Name)
 	}
 }
 

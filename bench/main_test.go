@@ -1,0 +1,114 @@
+package main
+
+import (
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/utopia-go/pools/bench/rivals"
+)
+
+func TestModulesMustBeReal(t *testing.T) {
+	real := make(map[string]*debug.Module)
+	for _, r := range rivals.All {
+		if r.Module != "" {
+			real[r.Module] = &debug.Module{Path: r.Module, Version: "v1.0.0", Sum: "h1:x"}
+		}
+	}
+	const victim = "github.com/jackc/puddle/v2"
+	for name, c := range map[string]struct {
+		change func(deps map[string]*debug.Module)
+		want   string // in the error
+	}{
+		"all are real":     {func(map[string]*debug.Module) {}, ""},
+		"missing":          {func(deps map[string]*debug.Module) { delete(deps, victim) }, "not in this program"},
+		"replaced":         {func(deps map[string]*debug.Module) { deps[victim].Replace = &debug.Module{Path: "../compat/puddle"} }, "replaced by ../compat/puddle"},
+		"of the workspace": {func(deps map[string]*debug.Module) { deps[victim].Sum = "" }, "no checksum"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			deps := make(map[string]*debug.Module)
+			for path, m := range real {
+				m := *m
+				deps[path] = &m
+			}
+			c.change(deps)
+			_, err := checkModules(&debug.BuildInfo{Deps: slices.Collect(maps.Values(deps))}, rivals.All)
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("error %v; want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestOthersUse(t *testing.T) {
+	before := usage{all: 100, busy: 50, own: 10}
+	for name, c := range map[string]struct {
+		after usage
+		want  float64
+	}{
+		"we alone":       {usage{110, 58, 18}, 0},
+		"one of ours":    {usage{110, 60, 18}, 0.2},
+		"nothing passed": {usage{100, 50, 10}, 0},
+		"rounding":       {usage{110, 57, 18}, 0},
+	} {
+		if got := others(before, c.after); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestQuartiles(t *testing.T) {
+	low, mid, high := quartiles([]float64{5, 1, 4, 2, 3})
+	if low != 2 || mid != 3 || high != 4 {
+		t.Error(low, mid, high)
+	}
+	if low, mid, high = quartiles([]float64{1, 2}); low != 1.25 || mid != 1.5 || high != 1.75 {
+		t.Error(low, mid, high)
+	}
+}
+
+// The report tells what was lost.
+func TestReport(t *testing.T) {
+	var alone, slots Scenario
+	for _, s := range scenarios(func() {}) {
+		switch s.Name {
+		case "alone":
+			alone = s
+		case "10,000 slots, 0% held":
+			slots = s
+		}
+	}
+	round := func(ours, puddle, channel float64) map[string]Sample {
+		return map[string]Sample{"pools": {Time: ours}, "puddle": {Time: puddle}, "channel": {Time: channel}, "two CAS": {Time: 5}}
+	}
+	run := &Run{Command: "go run ./bench", Results: []*Result{
+		{Scenario: alone, Name: alone.Name, Dropped: 2, Rounds: []map[string]Sample{round(10, 100, 9), round(10, 120, 9), round(12, 240, 6)}},
+		{Scenario: slots, Name: slots.Name, Rounds: []map[string]Sample{round(31, 100, 60)}},
+	}}
+	text := run.markdown("BENCHMARKS.svg")
+	for _, want := range []string{
+		"4 kept, 2 dropped",
+		"| alone: pools / two CAS | 2.00 | 2.00 to 2.20 | at most 2.00 | met |",
+		"| alone: pools / puddle | 0.08 | 0.07 to 0.09 | at most 0.10 | met |",
+		"| 10,000 slots, 0% held / alone | 3.10 | 3.10 | at most 2.00 | **not met** |",
+		"- alone, ns/op: channel 9.00; pools 10.0",
+		"| puddle | 120 | 110 to 180 | 12.0 |",
+		"(BENCHMARKS.svg)",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the report lacks %q:\n%s", want, text)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "picture.svg")
+	if err := run.draw(file); err != nil {
+		t.Fatal(err)
+	}
+	if svg, err := os.ReadFile(file); err != nil || !strings.Contains(string(svg), "puddle") {
+		t.Errorf("the picture does not name a rival: %v", err)
+	}
+}
