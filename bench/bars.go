@@ -40,17 +40,18 @@ func (run *Run) bars() []Bar {
 			all = append(all, Bar{Text: text, Values: values, Limit: limit})
 		}
 	}
-	// within is a ratio of two in one scenario, round by round; across is of
-	// ours in two scenarios, which were measured one after the other, so of
-	// the medians.
+	// within is a ratio of two in one scenario, across one of ours in two
+	// scenarios; both round by round.
 	within := func(scenario string, m Metric, rival string, limit float64) {
-		add(scenario+": "+us+" / "+rival, result(scenario).ratios(us, rival, m), limit)
+		add(scenario+", "+string(m)+": "+us+" / "+rival, result(scenario).ratios(us, rival, m), limit)
 	}
 	across := func(scenario, base string, limit float64) {
 		x, y := result(scenario).figures(us, Time), result(base).figures(us, Time)
-		if len(x) > 0 && len(y) > 0 {
-			add(scenario+" / "+base, []float64{median(x) / median(y)}, limit)
+		var ratios []float64
+		for i := range min(len(x), len(y)) {
+			ratios = append(ratios, x[i]/y[i])
 		}
+		add(scenario+" / "+base, ratios, limit)
 	}
 
 	for _, s := range []string{"alone", "alone, cancellable"} {
@@ -65,13 +66,13 @@ func (run *Run) bars() []Bar {
 	within("work", Time, "no pool", 1.15)
 
 	asleep := result("asleep")
-	if best := bestFair(asleep); best != "" {
-		within("asleep", Time, best, 1)
-		add("asleep: p99, pools / "+best, asleep.ratios(us, best, P99), 1)
-		add("asleep: worst wait, pools / "+best, asleep.ratios(us, best, Worst), 1)
+	for _, m := range []Metric{Time, P99, Worst} {
+		if best := bestFair(asleep, m); best != "" {
+			within("asleep", m, best, 1)
+		}
 	}
 	if share := asleep.figures(us, Share); len(share) > 0 {
-		all = append(all, Bar{"asleep: the least share, by the mean", share, 0.95, true})
+		all = append(all, Bar{"asleep: the least share", share, 0.95, true})
 	}
 
 	for _, s := range []string{"alone", "alone, cancellable", "pair", "crowd", "yield", "work", "asleep"} {
@@ -89,17 +90,20 @@ func (run *Run) bars() []Bar {
 	return all
 }
 
-// bestFair returns the rival with the best throughput of those that starve
+// fair is the least share of a rival that starves nobody.
+const fair = 0.9
+
+// bestFair returns the rival that is best by the metric, of those that starve
 // nobody.
-func bestFair(r *Result) string {
+func bestFair(r *Result, m Metric) string {
 	best, least := "", 0.0
 	for _, rival := range rivals.All {
 		if !slices.Contains(contenders, rival.Kind) || rival.Kind == rivals.Ours {
 			continue
 		}
-		times, shares := r.figures(rival.Name, Time), r.figures(rival.Name, Share)
-		if len(times) > 0 && median(shares) >= 0.95 && (best == "" || median(times) < least) {
-			best, least = rival.Name, median(times)
+		values, shares := r.figures(rival.Name, m), r.figures(rival.Name, Share)
+		if len(values) > 0 && median(shares) >= fair && (best == "" || median(values) < least) {
+			best, least = rival.Name, median(values)
 		}
 	}
 	return best

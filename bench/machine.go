@@ -1,11 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
-	"strings"
+	"time"
 
 	"github.com/shirou/gopsutil/v4/cpu"
 	"github.com/shirou/gopsutil/v4/process"
@@ -19,6 +20,7 @@ type Machine struct {
 	Cores     int
 	System    string
 	Go        string
+	Clock     float64  // nanoseconds to read it
 	Modules   []string // path and version of those that are measured
 }
 
@@ -27,48 +29,64 @@ func thisMachine() Machine {
 	if info, err := cpu.Info(); err == nil && len(info) > 0 {
 		m.Processor = info[0].ModelName
 	}
+	began := time.Now()
+	for range 10_000 {
+		time.Since(began)
+	}
+	m.Clock = float64(time.Since(began)) / 10_000
 	return m
 }
 
-// modules checks that each rival is the real one: its type comes from the
-// package that it should, and its module was linked in a version, with a
-// checksum, not replaced by something that is here. It returns the modules.
+// modules checks that each rival is the real one, and returns what was linked:
+// the rival's type comes from the package that it should, and every module in
+// this program has a version and a checksum and is replaced by nothing, but
+// our own.
 func modules(all []rivals.Rival) ([]string, error) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return nil, fmt.Errorf("this program does not know what it was built from; use go run or go build")
+		return nil, errors.New("this program does not know what it was built from; use go run or go build")
 	}
 	return checkModules(info, all)
 }
 
 func checkModules(info *debug.BuildInfo, all []rivals.Rival) ([]string, error) {
-	deps := make(map[string]*debug.Module)
-	for _, d := range info.Deps {
-		deps[d.Path] = d
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "-race", "-msan", "-asan", "-cover", "-gcflags", "-ldflags":
+			return nil, fmt.Errorf("built with %s=%s; measure a plain build", s.Key, s.Value)
+		}
+	}
+	var ours string
+	from := make(map[string]bool) // the modules of the rivals
+	for _, r := range all {
+		if r.Kind == rivals.Ours {
+			ours = r.Module
+		}
+		from[r.Module] = true
+		if pkg := r.Real.PkgPath(); r.Package != pkg {
+			return nil, fmt.Errorf("%s: its pool is of package %q and not of %q", r.Name, pkg, r.Package)
+		}
 	}
 	var found []string
-	seen := make(map[string]bool)
-	for _, r := range all {
-		if r.Module == "" || r.Kind == rivals.Variant || seen[r.Module] {
-			continue
-		}
-		seen[r.Module] = true
-		if pkg := r.Real.PkgPath(); pkg != r.Module && !strings.HasPrefix(pkg, r.Module+"/") {
-			return nil, fmt.Errorf("%s: its pool is of package %q and not of module %s", r.Name, pkg, r.Module)
-		}
-		d := deps[r.Module]
+	for _, d := range info.Deps {
 		switch {
-		case d == nil:
-			return nil, fmt.Errorf("%s: module %s is not in this program", r.Name, r.Module)
-		case r.Kind == rivals.Ours:
+		case d.Path == ours:
+			delete(from, d.Path)
 			found = append(found, d.Path+" (this checkout)")
+			continue
 		case d.Replace != nil:
-			return nil, fmt.Errorf("%s: module %s is replaced by %s; measure the real one", r.Name, r.Module, d.Replace.Path)
+			return nil, fmt.Errorf("module %s is replaced by %s; measure the real one", d.Path, d.Replace.Path)
 		case d.Sum == "":
-			return nil, fmt.Errorf("%s: module %s has no checksum, so it comes from a workspace; measure the real one", r.Name, r.Module)
-		default:
+			return nil, fmt.Errorf("module %s has no checksum, so it comes from a workspace; measure the real one", d.Path)
+		}
+		if from[d.Path] || d.Path == "golang.org/x/sync" { // whose semaphore is half of puddle
 			found = append(found, d.Path+" "+d.Version)
 		}
+		delete(from, d.Path)
+	}
+	delete(from, "")
+	for path := range from {
+		return nil, fmt.Errorf("module %s is not in this program", path)
 	}
 	return found, nil
 }

@@ -13,11 +13,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"regexp"
 	"runtime"
 	"runtime/debug"
@@ -28,16 +30,28 @@ import (
 	"github.com/utopia-go/pools/bench/rivals"
 )
 
-// tooMuch is the part of the machine's processors that others may use while
-// a round is measured; a tenth of one processor, on two.
-const tooMuch = 0.05
+const (
+	// tooMuch is the part of the machine's processors that others may use
+	// while a round is measured; a tenth of one processor, on two.
+	tooMuch = 0.05
+	// quietWait is how long all of the run may wait for others to be done.
+	quietWait = 3 * time.Minute
+	// gcPercent keeps the number of collections from depending on how little
+	// else this program has in memory; they remain part of what allocating costs.
+	gcPercent = 400
+)
 
 // Run is everything that was measured.
 type Run struct {
 	Machine Machine
 	Command string
+	Commit  string
 	Date    string
+	Rounds  int
+	Target  time.Duration
 	Results []*Result
+
+	waited time.Duration // for others
 }
 
 // Result is what one scenario showed.
@@ -51,70 +65,125 @@ type Result struct {
 
 func main() {
 	quick := flag.Bool("quick", false, "a minute's look; writes no report")
-	filter := flag.String("only", "", "measure only the scenarios whose name matches this regular `expression`; writes no report")
+	only := flag.String("only", "", "measure only the scenarios whose name matches this regular `expression`; writes no report")
 	who := flag.String("rivals", "", "measure only the rivals whose name matches this regular `expression`; writes no report")
-	rounds := flag.Int("rounds", 9, "how often each rival is measured in each scenario")
-	target := flag.Duration("time", 200*time.Millisecond, "how long one measurement takes, about")
+	rounds := flag.Int("rounds", 7, "how often each rival is measured in each scenario (with -quick: 3)")
+	target := flag.Duration("time", 200*time.Millisecond, "how long one measurement takes, about (with -quick: 30ms)")
 	report := flag.String("o", "BENCHMARKS.md", "where the report goes, and its picture beside it; a `file` that ends in .md")
 	figures := flag.String("json", "", "also write all samples to this `file`")
 	flag.Parse()
-	if *quick {
-		*rounds, *target = 3, 30*time.Millisecond
+	given := make(map[string]bool)
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if *quick && !given["rounds"] {
+		*rounds = 3
 	}
-	pattern, err := regexp.Compile(*filter)
-	names, err2 := regexp.Compile(*who)
+	if *quick && !given["time"] {
+		*target = 30 * time.Millisecond
+	}
+	toFile := !*quick && !given["only"] && !given["rivals"]
+	scenarioNames, err := regexp.Compile(*only)
+	if err != nil {
+		fail(fmt.Errorf("-only: %w", err))
+	}
+	rivalNames, err := regexp.Compile(*who)
 	switch {
 	case err != nil:
-		fail(fmt.Errorf("-only: %w", err))
-	case err2 != nil:
-		fail(fmt.Errorf("-rivals: %w", err2))
+		fail(fmt.Errorf("-rivals: %w", err))
+	case !slices.ContainsFunc(rivals.All, func(r rivals.Rival) bool { return rivalNames.MatchString(r.Name) }):
+		fail(fmt.Errorf("-rivals %q matches no rival", *who))
 	case flag.NArg() > 0:
 		fail(fmt.Errorf("unknown argument %q; see -h", flag.Arg(0)))
 	case *rounds < 1:
 		fail(fmt.Errorf("-rounds is %d; give at least 1", *rounds))
-	case *target < time.Millisecond:
-		fail(fmt.Errorf("-time is %v; give at least 1ms", *target))
+	case *target < time.Millisecond || *target > time.Minute:
+		fail(fmt.Errorf("-time is %v; give 1ms to 1m", *target))
 	case !strings.HasSuffix(*report, ".md"):
 		fail(fmt.Errorf("-o is %q; give a file that ends in .md", *report))
+	case given["o"] && !toFile:
+		fail(errors.New("-o goes with neither -quick nor -only nor -rivals: a report tells all"))
 	}
-	run := &Run{
-		Machine: thisMachine(),
-		Command: strings.Join(append([]string{"go run ./bench"}, os.Args[1:]...), " "),
-		Date:    time.Now().Format(time.DateOnly),
-	}
+	run := &Run{Machine: thisMachine(), Command: command(), Commit: commit(), Date: time.Now().Format(time.DateOnly), Rounds: *rounds, Target: *target}
 	if run.Machine.Modules, err = modules(rivals.All); err != nil {
 		fail(err)
 	}
-	if err := run.measure(pattern, names, *rounds, *target); err != nil {
-		fail(err)
-	}
-	if err := run.inVirtualTime(pattern); err != nil {
-		fail(err)
-	}
-	if len(run.Results) == 0 {
-		fail(fmt.Errorf("-only %q matches no scenario", *filter))
-	}
-	if *figures != "" {
-		text, err := json.MarshalIndent(run, "", "  ")
+
+	// What can fail comes before what takes long.
+	picture := ""
+	var outputs []*os.File
+	create := func(name string) *os.File {
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
 			fail(err)
 		}
-		if err := os.WriteFile(*figures, text, 0o644); err != nil {
+		outputs = append(outputs, f)
+		return f
+	}
+	text, drawing, samples := os.Stdout, (*os.File)(nil), (*os.File)(nil)
+	if toFile {
+		picture = strings.TrimSuffix(*report, ".md") + ".svg"
+		text, drawing = create(*report), create(picture)
+	}
+	if *figures != "" {
+		samples = create(*figures)
+	}
+	inTime, err := inVirtualTime(scenarioNames, rivalNames)
+	if err != nil {
+		fail(err)
+	}
+	if err := run.measure(scenarioNames, rivalNames); err != nil {
+		fail(err)
+	}
+	run.Results = append(run.Results, inTime...)
+	if len(run.Results) == 0 {
+		fail(fmt.Errorf("-only %q matches no scenario", *only))
+	}
+	for _, f := range outputs {
+		if err := f.Truncate(0); err != nil {
 			fail(err)
 		}
 	}
-	text := run.markdown(strings.TrimSuffix(*report, ".md") + ".svg")
-	if *quick || *filter != "" || *who != "" {
-		fmt.Print(text)
-		return
+	if samples != nil {
+		e := json.NewEncoder(samples)
+		e.SetIndent("", "  ")
+		if err := e.Encode(run); err != nil {
+			fail(err)
+		}
 	}
-	if err := run.draw(strings.TrimSuffix(*report, ".md") + ".svg"); err != nil {
+	if drawing != nil {
+		if err := run.draw(drawing); err != nil {
+			fail(err)
+		}
+	}
+	if _, err := text.WriteString(run.markdown(picture)); err != nil {
 		fail(err)
 	}
-	if err := os.WriteFile(*report, []byte(text), 0o644); err != nil {
-		fail(err)
+	for _, f := range outputs {
+		if err := f.Close(); err != nil {
+			fail(err)
+		}
+		fmt.Fprintln(os.Stderr, "wrote", f.Name())
 	}
-	fmt.Println("wrote", *report)
+}
+
+// command is how to have this run again.
+func command() string {
+	text := "go run ./bench"
+	for _, arg := range os.Args[1:] {
+		if strings.ContainsAny(arg, " |()^$*\\'\"") {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		text += " " + arg
+	}
+	return text
+}
+
+// commit is what was measured, if git knows.
+func commit() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output()
+	if err != nil {
+		return "an unknown commit"
+	}
+	return "commit " + strings.TrimSpace(string(out))
 }
 
 func fail(err error) {
@@ -123,25 +192,23 @@ func fail(err error) {
 }
 
 // measure runs the rounds of all scenarios that match.
-func (run *Run) measure(pattern, names *regexp.Regexp, rounds int, target time.Duration) error {
+func (run *Run) measure(scenarioNames, rivalNames *regexp.Regexp) error {
 	cpus, err := newClock()
 	if err != nil {
 		return fmt.Errorf("cannot tell how much of the machine others use: %w", err)
 	}
-	// Collections are part of what allocating costs; only their number is
-	// kept from depending on how little else this program has in memory.
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(gcPercent)
 	for _, s := range scenarios(spinner(time.Microsecond)) {
-		all := s.Who
-		s.Who = func(r rivals.Rival) bool { return names.MatchString(r.Name) && all(r) }
-		if pattern.MatchString(s.Name) {
+		if scenarioNames.MatchString(s.Name) {
+			all := s.Who
+			s.Who = func(r rivals.Rival) bool { return rivalNames.MatchString(r.Name) && all(r) }
 			run.Results = append(run.Results, &Result{Scenario: s, Name: s.Name})
 		}
 	}
-	for round := range rounds {
+	for round := range run.Rounds {
 		for _, r := range run.Results {
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, rounds, r.Name)
-			if err := r.round(cpus, target, rounds); err != nil {
+			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, run.Rounds, r.Name)
+			if err := run.round(r, cpus); err != nil {
 				return err
 			}
 		}
@@ -150,8 +217,8 @@ func (run *Run) measure(pattern, names *regexp.Regexp, rounds int, target time.D
 }
 
 // round measures each rival once, and all again if others used too much of
-// the machine meanwhile, as long as that happens no more often than limit.
-func (r *Result) round(cpus *clock, target time.Duration, limit int) error {
+// the machine meanwhile, unless that has happened too often.
+func (run *Run) round(r *Result, cpus *clock) error {
 	for {
 		before, err := cpus.read()
 		if err != nil {
@@ -163,7 +230,7 @@ func (r *Result) round(cpus *clock, target time.Duration, limit int) error {
 			if !r.Scenario.Who(rival) {
 				continue
 			}
-			if samples[rival.Name], err = r.Scenario.one(rival, target); err != nil {
+			if samples[rival.Name], err = r.Scenario.one(rival, run.Target); err != nil {
 				return fmt.Errorf("%s, %s: %w", r.Name, rival.Name, err)
 			}
 		}
@@ -171,16 +238,37 @@ func (r *Result) round(cpus *clock, target time.Duration, limit int) error {
 		if err != nil {
 			return err
 		}
-		if others(before, after) > tooMuch {
-			if r.Dropped < limit {
-				r.Dropped++
-				continue
+		noisy := others(before, after) > tooMuch
+		if noisy && r.Dropped < run.Rounds && run.waited < quietWait {
+			r.Dropped++
+			if err := run.waitForQuiet(cpus); err != nil {
+				return err
 			}
+			continue
+		}
+		if noisy {
 			r.Noisy++
 		}
 		r.Rounds = append(r.Rounds, samples)
 		return nil
 	}
+}
+
+// waitForQuiet waits for a second in which others leave the machine alone.
+func (run *Run) waitForQuiet(cpus *clock) error {
+	for run.waited < quietWait {
+		before, err := cpus.read()
+		if err != nil {
+			return err
+		}
+		time.Sleep(time.Second)
+		run.waited += time.Second
+		after, err := cpus.read()
+		if err != nil || others(before, after) <= tooMuch {
+			return err
+		}
+	}
+	return nil
 }
 
 // one measures one rival.

@@ -92,67 +92,69 @@ func uses(ctx context.Context, p rivals.Pool, goroutines int, target time.Durati
 	return timed(target, func(n int) (time.Duration, float64, error) { return run(goroutines, n, use) })
 }
 
-// timed finds out how many uses fill the time, and measures these.
+// timed finds out how many uses fill the time, and then measures these.
 func timed(target time.Duration, measure func(n int) (time.Duration, float64, error)) (Sample, error) {
-	for n := 1000; ; {
-		took, allocs, err := measure(n)
+	n := 1000
+	for {
+		took, _, err := measure(n)
 		if err != nil {
 			return nil, err
 		}
-		if took > target/2 {
-			return Sample{Time: float64(took) / float64(n), Allocs: allocs}, nil
-		}
 		n = int(float64(n) * min(100, max(1.5, float64(target)/float64(took+1))))
+		if took > target/4 {
+			break
+		}
 	}
+	took, allocs, err := measure(n)
+	if err != nil {
+		return nil, err
+	}
+	return Sample{Time: float64(took) / float64(n), Allocs: allocs}, nil
 }
 
-// sleepers is the scenario of waits: many goroutines want a connection and
-// sleep while they hold it, beside others that keep the processors awake.
-func sleepers(ctx context.Context, p rivals.Pool, goroutines int, during, asleep time.Duration) (Sample, error) {
+// waits measures for a fixed time how long goroutines waited and whether all
+// had their share. The clock that this needs costs more than some pools do,
+// so Time of a scenario without work comes from uses.
+func waits(ctx context.Context, p rivals.Pool, goroutines int, during time.Duration, work func()) (Sample, error) {
 	var over atomic.Bool
 	var failed atomic.Pointer[error]
-	var all, awake sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		awake.Go(func() {
-			for !over.Load() {
-				runtime.Gosched()
-			}
-		})
-	}
-	waits := make([][]time.Duration, goroutines)
+	var ready, all sync.WaitGroup
+	each := make([][]time.Duration, goroutines)
 	start := make(chan struct{})
-	for i := range waits {
-		mine := make([]time.Duration, 0, 4096)
+	for i := range each {
+		ready.Add(1)
 		all.Go(func() {
+			mine := make([]time.Duration, 0, 4096)
 			var asked time.Time
-			work := func() {
+			timed := func() {
 				mine = append(mine, time.Since(asked))
-				time.Sleep(asleep)
+				work()
 			}
+			ready.Done()
 			<-start
 			for !over.Load() {
 				asked = time.Now()
-				if err := p.Do(ctx, work); err != nil {
+				if err := p.Do(ctx, timed); err != nil {
 					failed.Store(&err)
 					break
 				}
 			}
-			waits[i] = mine
+			each[i] = mine
 		})
 	}
+	ready.Wait()
 	began := time.Now()
 	close(start)
 	time.Sleep(during)
 	over.Store(true)
 	all.Wait()
 	took := time.Since(began)
-	awake.Wait()
 	if err := failed.Load(); err != nil {
 		return nil, *err
 	}
 	var together []time.Duration
-	fewest := len(waits[0])
-	for _, w := range waits {
+	fewest := len(each[0])
+	for _, w := range each {
 		together = append(together, w...)
 		fewest = min(fewest, len(w))
 	}
@@ -164,6 +166,24 @@ func sleepers(ctx context.Context, p rivals.Pool, goroutines int, during, asleep
 		Worst: together[n-1].Seconds() * 1e3,
 		Share: float64(fewest) * float64(goroutines) / float64(n),
 	}, nil
+}
+
+// awake runs fn beside goroutines that do nothing but yield: an idle
+// processor sleeps for up to a millisecond, which would make pools look fast
+// that keep it busy.
+func awake(fn func() (Sample, error)) (Sample, error) {
+	var over atomic.Bool
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for !over.Load() {
+				runtime.Gosched()
+			}
+		})
+	}
+	defer all.Wait()
+	defer over.Store(true)
+	return fn()
 }
 
 // memory measures the heap of a pool whose connections are all idle.
@@ -184,12 +204,12 @@ func memory(ctx context.Context, r rivals.Rival, size int) (Sample, error) {
 	return Sample{Bytes: float64(after-before) / float64(size)}, nil
 }
 
-func heap() uint64 {
+func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.GC() // what finalizers and sync.Pools held
 	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
+	return int64(m.HeapAlloc)
 }
 
 // spinner returns a function that keeps a processor busy for about d,

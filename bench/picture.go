@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"image/color"
+	"io"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 
@@ -33,7 +33,7 @@ type dots struct {
 // draw writes the picture of the scenarios that are shown: a dot a rival, the
 // quartiles as a line through it, on a logarithmic scale, since bars would
 // have to begin at nothing.
-func (run *Run) draw(file string) error {
+func (run *Run) draw(w io.Writer) error {
 	var plots [][]*plot.Plot
 	for _, r := range run.Results {
 		if r.Scenario.Shown {
@@ -76,13 +76,14 @@ func (run *Run) draw(file string) error {
 	}
 	// Fonts of the same widths, for where the first is missing.
 	text := bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif"))
-	return os.WriteFile(file, text, 0o644)
+	_, err := w.Write(text)
+	return err
 }
 
 func panel(r *Result) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text = r.Scenario.Title
-	p.X.Label.Text = "ns for one use"
+	p.X.Label.Text = "ns for one use, logarithmic, less is better"
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.TickerFunc(ticks)
 	for _, style := range []*draw.TextStyle{&p.Title.TextStyle, &p.X.Label.TextStyle, (*draw.TextStyle)(&p.X.Tick.Label), (*draw.TextStyle)(&p.Y.Tick.Label)} {
 		style.Color = ink
@@ -124,9 +125,13 @@ func panel(r *Result) (*plot.Plot, error) {
 			return nil, err
 		}
 		dot.GlyphStyle = draw.GlyphStyle{Color: paint, Radius: vg.Points(4), Shape: draw.CircleGlyph{}}
+		if slices.ContainsFunc(rivals.All, func(r rivals.Rival) bool { return r.Name == name && r.Kind == rivals.Floor }) {
+			dot.Shape = draw.RingGlyph{}
+		}
 		p.Add(spread, dot)
 	}
 	p.X.Min, p.X.Max = least/1.2, most*1.2 // room for the dots
+	p.Y.Min, p.Y.Max = -0.6, float64(len(names))-0.4
 	return p, nil
 }
 

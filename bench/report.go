@@ -15,22 +15,30 @@ func (run *Run) markdown(picture string) string {
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 
 	p("# Benchmarks\n")
-	p("Written by `%s` on %s. All figures of a table come from one run, in which", run.Command, run.Date)
-	p("everybody was measured in turns, in another order each round. A ratio within")
-	p("this page means something; a figure by itself is this machine's.\n")
-	p("- Machine: %s, %d cores, %s, %s.", run.Machine.Processor, run.Machine.Cores, run.Machine.System, run.Machine.Go)
-	p("- Measured: %s; `database/sql`, `sync` and channels of %s. Each was checked to be the real module.",
-		strings.Join(run.Machine.Modules, ", "), run.Machine.Go)
+	p("Written by `%s` on %s, at %s. Everybody was measured in turns,", run.Command, run.Date, run.Commit)
+	p("in another order each round. A ratio within this page means something; a figure")
+	p("by itself is this machine's.\n")
+	p("- Machine: %s, %d cores, %s, %s, garbage collection at %d%%.", run.Machine.Processor, run.Machine.Cores, run.Machine.System, run.Machine.Go, gcPercent)
+	p("- To read the clock takes %.0f ns here. Pools that keep times, as puddle does, read it at each use.", run.Machine.Clock)
+	p("- Measured: %s;", strings.Join(run.Machine.Modules, ", "))
+	p("  `database/sql` and `sync` are those of %s. Each was checked to be the real module, unreplaced.", run.Machine.Go)
 	kept, dropped, noisy := 0, 0, 0
 	for _, r := range run.Results {
 		if r.Scenario.Who != nil {
 			kept, dropped, noisy = kept+len(r.Rounds), dropped+r.Dropped, noisy+r.Noisy
 		}
 	}
-	p("- Rounds: %d kept, %d dropped because others used more than %g%% of the machine meanwhile", kept, dropped, tooMuch*100)
-	p("  (%d of the kept are such too, since repeating them did not help).", noisy)
+	p("- GOMAXPROCS is 2, and 8 where that is said: more threads then, not more processors.")
+	p("- %d rounds of each scenario, about %v a measurement. %d rounds of all scenarios were kept; %d were", run.Rounds, run.Target, kept, dropped)
+	p("  dropped and repeated, because others used more than %g%% of the machine meanwhile; %d of the kept", tooMuch*100, noisy)
+	p("  are such too, since repeating them did not help.")
 	p("- A figure is the median of the rounds; the spread is from the lower to the upper quartile.")
-	p("- \"× ours\" is the median of the ratios in each round: above 1, the rival takes that many times what pools takes.\n")
+	p("- \"× ours\" is the median of the ratios in each round: above 1, the rival takes that many times what pools takes.")
+	p("- ns/op is the wall clock for one use, over all goroutines. Worst is the longest time from asking to having,")
+	p("  what the scheduler takes included (compare the floors). Share is the uses of the goroutine that had fewest,")
+	p("  by the mean: 1 is fair, 0 is somebody who had none. p99 is over uses, so it says little where shares are small.")
+	p("- Who queues first is served first with puddle, redigo, mutex+slice and channels. With pools it may be overtaken")
+	p("  for a millisecond, by goroutines that run anyhow; with mutex+cond, go-commons-pool and database/sql for longer.\n")
 
 	if bars := run.bars(); len(bars) > 0 {
 		p("## What we hold ourselves to\n")
@@ -51,7 +59,7 @@ func (run *Run) markdown(picture string) string {
 
 	if losses := run.losses(); len(losses) > 0 {
 		p("## Where pools is not the best\n")
-		p("By the medians, floors aside, by more than 3%%:\n")
+		p("By the medians, floors aside, by more than 3%%, and where the clock or the heap can tell:\n")
 		for _, l := range losses {
 			p("- %s", l)
 		}
@@ -60,11 +68,21 @@ func (run *Run) markdown(picture string) string {
 
 	if shown := slices.ContainsFunc(run.Results, func(r *Result) bool { return r.Scenario.Shown }); shown {
 		p("## The time of one use\n")
-		p("![The time of one use in each scenario, on a logarithmic scale](%s)\n", filepath.Base(picture))
+		p("Red is ours, black are libraries, grey is what people write by hand, hollow are floors. The scale is logarithmic;")
+		p("less is better.\n")
+		if picture != "" {
+			p("![The time of one use in each scenario](%s)\n", filepath.Base(picture))
+		}
 	}
 
 	for _, r := range run.Results {
 		p("### %s: %s\n", r.Name, r.Scenario.Title)
+		switch {
+		case r.Scenario.Who == nil:
+			p("In virtual time, so once.\n")
+		case r.Noisy > 0:
+			p("Others used much of the machine in %d of %d rounds.\n", r.Noisy, len(r.Rounds))
+		}
 		header, rule := "| |", "|---|"
 		for _, m := range r.Scenario.Metrics {
 			header += fmt.Sprintf(" %s |", m)
@@ -100,8 +118,7 @@ func (run *Run) markdown(picture string) string {
 	for _, r := range rivals.All {
 		p("- **%s**: %s.", r.Name, r.What)
 	}
-	p("\nNot here: Vitess' smartconnpool, silenceper/pool and fatih/pool, which could not be")
-	p("had as modules where this ran.")
+	p("\nNot here: Vitess' smartconnpool, silenceper/pool and fatih/pool.")
 	return b.String()
 }
 
@@ -111,7 +128,7 @@ func (run *Run) losses() []string {
 	for _, r := range run.Results {
 		for _, m := range r.Scenario.Metrics {
 			ours := r.figures("pools", m)
-			if len(ours) == 0 || r.Name == "options" {
+			if len(ours) == 0 {
 				continue
 			}
 			mine := median(ours)
@@ -125,7 +142,7 @@ func (run *Run) losses() []string {
 					continue
 				}
 				other := median(theirs)
-				if m == Share && other > mine*1.03 || m != Share && other < mine*0.97 && mine-other > 0.001 {
+				if m == Share && other > mine*1.03 || m != Share && other < mine*0.97 && (m != Allocs || mine > 0.01) {
 					better = append(better, rival.Name+" "+number(other))
 				}
 			}
@@ -137,22 +154,23 @@ func (run *Run) losses() []string {
 	return all
 }
 
-// number writes three digits.
+// number writes at least three digits.
 func number(v float64) string {
-	switch {
-	case v == 0:
-		return "0"
-	case v >= 10_000:
-		s := fmt.Sprintf("%.0f", v)
-		return s[:len(s)-3] + "," + s[len(s)-3:]
-	case v >= 100:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 10:
-		return fmt.Sprintf("%.1f", v)
-	case v >= 0.005:
-		return fmt.Sprintf("%.2f", v)
+	if v < 0.01 && v > 0 {
+		return fmt.Sprintf("%.1g", v)
 	}
-	return fmt.Sprintf("%.1g", v)
+	if v < 1000 {
+		s := fmt.Sprintf("%.3g", v)
+		if v >= 999.5 {
+			s = "1,000"
+		}
+		return s
+	}
+	s := fmt.Sprintf("%.0f", v)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
 
 func spread(low, high float64) string {

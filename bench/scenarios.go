@@ -36,6 +36,31 @@ func sharing(size, goroutines int, work func()) func(context.Context, rivals.Riv
 	}
 }
 
+// crowded is sharing, and then once more for a fixed time to see who waited
+// how long: the first ends when the last has had its uses, and hides that.
+func crowded(goroutines int, work func()) func(context.Context, rivals.Rival, time.Duration) (Sample, error) {
+	return func(ctx context.Context, r rivals.Rival, target time.Duration) (Sample, error) {
+		sample, err := sharing(10, goroutines, work)(ctx, r, target)
+		if err != nil {
+			return nil, err
+		}
+		p, err := warm(ctx, r, 10)
+		if err != nil {
+			return nil, err
+		}
+		defer p.Close()
+		if work == nil {
+			work = func() {}
+		}
+		fair, err := waits(ctx, p, goroutines, max(target, 300*time.Millisecond), work)
+		if err != nil {
+			return nil, err
+		}
+		sample[Worst], sample[Share] = fair[Worst], fair[Share]
+		return sample, nil
+	}
+}
+
 // manySlots is one goroutine on a pool of which part is held.
 func manySlots(size, held int) func(context.Context, rivals.Rival, time.Duration) (Sample, error) {
 	return func(ctx context.Context, r rivals.Rival, target time.Duration) (Sample, error) {
@@ -64,15 +89,16 @@ func another(size int) func(context.Context, rivals.Rival, time.Duration) (Sampl
 		defer p.Close()
 		return timed(target, func(n int) (time.Duration, float64, error) {
 			began := time.Now()
-			for taken := 0; taken < n; taken += size / 2 {
+			rounds := (n + size/2 - 1) / (size / 2)
+			for range rounds {
 				release, err := p.Hold(ctx, size/2)
 				if err != nil {
 					return 0, 0, err
 				}
 				release()
 			}
-			rounds := (n + size/2 - 1) / (size / 2)
-			return time.Since(began) * time.Duration(n) / time.Duration(rounds*size/2), 0, nil
+			took := float64(time.Since(began)) * float64(n) / float64(rounds*size/2)
+			return time.Duration(took), 0, nil
 		})
 	}
 }
@@ -96,6 +122,7 @@ var (
 // scenarios returns all of them. spin is a microsecond of work.
 func scenarios(spin func()) []Scenario {
 	times := []Metric{Time}
+	crowdedMetrics := []Metric{Time, Allocs, Worst, Share}
 	var all []Scenario
 	for _, procs := range []int{2, 8} {
 		suffix := ""
@@ -125,16 +152,16 @@ func scenarios(spin func()) []Scenario {
 			Who: only(contenders, "sync.Pool"), Measure: sharing(10, 2, nil),
 		})
 		add(Scenario{
-			Name: "crowd", Title: "100 goroutines on 10, no work", Metrics: []Metric{Time, Allocs}, Shown: true,
-			Who: only(contenders), Measure: sharing(10, 100, nil),
+			Name: "crowd", Title: "100 goroutines on 10, no work", Metrics: crowdedMetrics, Shown: true,
+			Who: only(contenders, "sync.Pool"), Measure: crowded(100, nil),
 		})
 		add(Scenario{
-			Name: "yield", Title: "100 goroutines on 10, a yield while held", Metrics: []Metric{Time, Allocs}, Shown: true,
-			Who: only(contenders), Measure: sharing(10, 100, runtime.Gosched),
+			Name: "yield", Title: "100 goroutines on 10, a yield while held", Metrics: crowdedMetrics, Shown: true,
+			Who: only(contenders, "no pool"), Measure: crowded(100, runtime.Gosched),
 		})
 		add(Scenario{
-			Name: "work", Title: "1,000 goroutines on 10, a microsecond of work while held", Metrics: []Metric{Time, Allocs}, Shown: true,
-			Who: only(contenders, "no pool"), Measure: sharing(10, 1000, spin),
+			Name: "work", Title: "1,000 goroutines on 10, a microsecond of work while held", Metrics: crowdedMetrics, Shown: true,
+			Who: only(contenders, "no pool"), Measure: crowded(1000, spin),
 		})
 		add(Scenario{
 			Name: "asleep", Title: "1,000 goroutines on 50, 100 µs asleep while held", Shown: true,
@@ -145,8 +172,10 @@ func scenarios(spin func()) []Scenario {
 					return nil, err
 				}
 				defer p.Close()
-				// Shorter runs would show the start, in which all come at once.
-				return sleepers(ctx, p, 1000, max(5*target, 500*time.Millisecond), 100*time.Microsecond)
+				return awake(func() (Sample, error) {
+					// Shorter runs would show the start, when all come at once.
+					return waits(ctx, p, 1000, max(5*target, 500*time.Millisecond), func() { time.Sleep(100 * time.Microsecond) })
+				})
 			},
 		})
 	}

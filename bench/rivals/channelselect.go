@@ -7,7 +7,7 @@ import (
 
 var channelSelect = Rival{
 	Name: "channel+select", Kind: Pattern,
-	What: "a buffered channel and a select on the ctx",
+	What: "a buffered channel, and a select on the ctx when it is empty",
 	Real: reflect.TypeFor[chan *Resource](),
 	New:  func(size int, open func() *Resource) Pool { return selects{filled(size, open)} },
 }
@@ -15,6 +15,11 @@ var channelSelect = Rival{
 type selects struct{ c chan *Resource }
 
 func (o selects) take(ctx context.Context) (*Resource, error) {
+	select { // a select of one is much cheaper than a select of two
+	case r := <-o.c:
+		return r, nil
+	default:
+	}
 	select {
 	case r := <-o.c:
 		return r, nil

@@ -10,7 +10,7 @@ import (
 var commonsPool = Rival{
 	Name: "go-commons-pool", Kind: Library, Module: "github.com/jolestar/go-commons-pool/v2",
 	What: "the port of Apache Commons Pool: BorrowObject and ReturnObject",
-	Real: reflect.TypeFor[pool.ObjectPool](),
+	Real: reflect.TypeFor[pool.ObjectPool](), Package: "github.com/jolestar/go-commons-pool/v2",
 	New: func(size int, open func() *Resource) Pool {
 		config := pool.NewDefaultPoolConfig()
 		config.MaxTotal, config.MaxIdle = size, size

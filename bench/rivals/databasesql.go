@@ -10,8 +10,8 @@ import (
 
 var databaseSQL = Rival{
 	Name: "database/sql", Kind: Library,
-	What: "its pool alone, over a driver that does nothing: DB.Conn and Conn.Close",
-	Real: reflect.TypeFor[sql.DB](),
+	What: "over a driver that does nothing: DB.PingContext, which takes a connection and gives it back as queries do; the work is done in Ping",
+	Real: reflect.TypeFor[sql.DB](), Package: "database/sql",
 	New: func(size int, open func() *Resource) Pool {
 		db := sql.OpenDB(noConnector{open})
 		db.SetMaxOpenConns(size)
@@ -24,11 +24,7 @@ type sqlDB struct{ db *sql.DB }
 
 func (o sqlDB) Pairs(ctx context.Context, n int) error {
 	for range n {
-		c, err := o.db.Conn(ctx)
-		if err != nil {
-			return err
-		}
-		if err := c.Close(); err != nil {
+		if err := o.db.PingContext(ctx); err != nil {
 			return err
 		}
 	}
@@ -36,12 +32,13 @@ func (o sqlDB) Pairs(ctx context.Context, n int) error {
 }
 
 func (o sqlDB) Do(ctx context.Context, work func()) error {
-	c, err := o.db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	work()
-	return c.Close()
+	return o.db.PingContext(working{ctx, work})
+}
+
+// working brings work to the driver's Ping.
+type working struct {
+	context.Context
+	work func()
 }
 
 func (o sqlDB) Hold(ctx context.Context, n int) (func(), error) {
@@ -63,3 +60,10 @@ var errNothing = errors.New("this driver can do nothing")
 func (noConn) Prepare(string) (driver.Stmt, error) { return nil, errNothing }
 func (noConn) Begin() (driver.Tx, error)           { return nil, errNothing }
 func (noConn) Close() error                        { return nil }
+
+func (noConn) Ping(ctx context.Context) error {
+	if w, ok := ctx.(working); ok {
+		w.work()
+	}
+	return nil
+}

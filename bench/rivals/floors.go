@@ -10,15 +10,15 @@ import (
 var twoCAS = Rival{
 	Name: "two CAS", Kind: Floor,
 	What: "two compare-and-swaps on one word, and nothing else",
-	Real: reflect.TypeFor[atomic.Uint64](),
-	New:  func(int, func() *Resource) Pool { return &word{} },
+	Real: reflect.TypeFor[atomic.Uint64](), Package: "sync/atomic",
+	New: func(int, func() *Resource) Pool { return &word{} },
 }
 
 var noPool = Rival{
 	Name: "no pool", Kind: Floor,
 	What: "the work alone",
-	Real: reflect.TypeFor[nothing](),
-	New:  func(int, func() *Resource) Pool { return nothing{} },
+	Real: reflect.TypeFor[nothing](), Package: "github.com/utopia-go/pools/bench/rivals",
+	New: func(int, func() *Resource) Pool { return nothing{} },
 }
 
 // nothing pools nothing and lends at once.

@@ -9,7 +9,7 @@ import (
 var mutexCond = Rival{
 	Name: "mutex+cond", Kind: Pattern,
 	What: "a mutex, a slice and a sync.Cond: whoever runs takes; a wait cannot be cancelled",
-	Real: reflect.TypeFor[sync.Cond](),
+	Real: reflect.TypeFor[sync.Cond](), Package: "sync",
 	New: func(size int, open func() *Resource) Pool {
 		b := &barging{}
 		b.some.L = &b.mu

@@ -9,7 +9,7 @@ import (
 var mutexFIFO = Rival{
 	Name: "mutex+slice", Kind: Pattern,
 	What: "a mutex and a slice; a waiter is handed what is given back, first come, first served",
-	Real: reflect.TypeFor[sync.Mutex](),
+	Real: reflect.TypeFor[sync.Mutex](), Package: "sync",
 	New: func(size int, open func() *Resource) Pool {
 		f := &fifo{}
 		for range size {

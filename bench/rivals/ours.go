@@ -10,14 +10,14 @@ import (
 var ours = Rival{
 	Name: "pools", Kind: Ours, Module: "github.com/utopia-go/pools",
 	What: "this library, Pop and Push",
-	Real: reflect.TypeFor[pools.Pool[*Resource]](),
+	Real: reflect.TypeFor[pools.Pool[*Resource]](), Package: "github.com/utopia-go/pools",
 	New: func(size int, open func() *Resource) Pool {
 		return oursPool{newOurs(size, open, pools.Connector[*Resource]{}, pools.Settings{})}
 	},
 }
 
 var oursUse = Rival{
-	Name: "pools, Use", Kind: Variant, Module: ours.Module, Real: ours.Real,
+	Name: "pools, Use", Kind: Variant, Module: ours.Module, Real: ours.Real, Package: ours.Package,
 	What: "the same by Use",
 	New: func(size int, open func() *Resource) Pool {
 		return oursByUse{oursPool{newOurs(size, open, pools.Connector[*Resource]{}, pools.Settings{})}}
@@ -25,7 +25,7 @@ var oursUse = Rival{
 }
 
 var oursBroken = Rival{
-	Name: "pools, Broken", Kind: Variant, Module: ours.Module, Real: ours.Real,
+	Name: "pools, Broken", Kind: Variant, Module: ours.Module, Real: ours.Real, Package: ours.Package,
 	What: "the same with a Connector.Broken, asked at each Push",
 	New: func(size int, open func() *Resource) Pool {
 		return oursPool{newOurs(size, open, pools.Connector[*Resource]{
@@ -35,7 +35,7 @@ var oursBroken = Rival{
 }
 
 var oursReset = Rival{
-	Name: "pools, Reset", Kind: Variant, Module: ours.Module, Real: ours.Real,
+	Name: "pools, Reset", Kind: Variant, Module: ours.Module, Real: ours.Real, Package: ours.Package,
 	What: "the same with a Connector.Reset, called in a goroutine after each Push",
 	New: func(size int, open func() *Resource) Pool {
 		return oursPool{newOurs(size, open, pools.Connector[*Resource]{
@@ -45,7 +45,7 @@ var oursReset = Rival{
 }
 
 var oursTracking = Rival{
-	Name: "pools, TrackHolders", Kind: Variant, Module: ours.Module, Real: ours.Real,
+	Name: "pools, TrackHolders", Kind: Variant, Module: ours.Module, Real: ours.Real, Package: ours.Package,
 	What: "the same with Settings.TrackHolders",
 	New: func(size int, open func() *Resource) Pool {
 		return oursPool{newOurs(size, open, pools.Connector[*Resource]{}, pools.Settings{TrackHolders: true})}
@@ -94,6 +94,10 @@ func (o oursPool) Hold(ctx context.Context, n int) (func(), error) {
 func (o oursPool) Close() { _ = o.p.Close(context.Background()) }
 
 type oursByUse struct{ oursPool }
+
+func (o oursByUse) Do(ctx context.Context, work func()) error {
+	return o.p.Use(ctx, func(*Resource) error { work(); return nil })
+}
 
 func (o oursByUse) Pairs(ctx context.Context, n int) error {
 	fn := func(*Resource) error { return nil }

@@ -10,7 +10,7 @@ import (
 var puddlePool = Rival{
 	Name: "puddle", Kind: Library, Module: "github.com/jackc/puddle/v2",
 	What: "jackc/puddle, which pgxpool stands on: Acquire and Release",
-	Real: reflect.TypeFor[puddle.Pool[*Resource]](),
+	Real: reflect.TypeFor[puddle.Pool[*Resource]](), Package: "github.com/jackc/puddle/v2",
 	New: func(size int, open func() *Resource) Pool {
 		p, err := puddle.NewPool(&puddle.Config[*Resource]{
 			Constructor: func(context.Context) (*Resource, error) { return open(), nil },

@@ -10,7 +10,7 @@ import (
 var redigoPool = Rival{
 	Name: "redigo", Kind: Library, Module: "github.com/gomodule/redigo",
 	What: "its redis.Pool, over a connection that does nothing: GetContext and Close, with Wait",
-	Real: reflect.TypeFor[redis.Pool](),
+	Real: reflect.TypeFor[redis.Pool](), Package: "github.com/gomodule/redigo/redis",
 	New: func(size int, open func() *Resource) Pool {
 		return redigos{&redis.Pool{
 			Dial:      func() (redis.Conn, error) { return noRedis{open()}, nil },

@@ -43,15 +43,17 @@ const (
 type Rival struct {
 	Name   string
 	Kind   Kind
-	Module string // that must be in this program, unreplaced; "" when it comes with Go
+	Module string // that must be in this program, unreplaced; "" when it comes with Go or is ours to write
 	What   string // one line for the report
 
 	// New makes a pool of up to size resources. open may be called by
 	// several goroutines at once.
 	New func(size int, open func() *Resource) Pool
 
-	// Real is the type of the rival's own pool, to prove where it comes from.
-	Real reflect.Type
+	// Real is the type of the rival's own pool, and Package where it must come
+	// from; "" is for types without a package, as chan.
+	Real    reflect.Type
+	Package string
 }
 
 // All is every rival, in the order in which reports list them.

@@ -9,7 +9,7 @@ import (
 var syncPool = Rival{
 	Name: "sync.Pool", Kind: Floor,
 	What: "not a pool of connections: it has no bound, no waiting and forgets at will",
-	Real: reflect.TypeFor[sync.Pool](),
+	Real: reflect.TypeFor[sync.Pool](), Package: "sync",
 	New: func(_ int, open func() *Resource) Pool {
 		return &unbounded{sync.Pool{New: func() any { return open() }}}
 	},
