@@ -34,7 +34,8 @@ const (
 	// tooMuch is the part of the machine's processors that others may use
 	// while a round is measured; a tenth of one processor, on two.
 	tooMuch = 0.05
-	// quietWait is how long all of the run may wait for others to be done.
+	// quietWait is how long all of the run may wait for others to be done; a
+	// run of -quick, a twentieth of that.
 	quietWait = 3 * time.Minute
 	// gcPercent keeps the number of collections from depending on how little
 	// else this program has in memory; they remain part of what allocating costs.
@@ -51,7 +52,7 @@ type Run struct {
 	Target  time.Duration
 	Results []*Result
 
-	waited time.Duration // for others
+	patience time.Duration // left to wait for others
 }
 
 // Result is what one scenario showed.
@@ -102,7 +103,10 @@ func main() {
 	case given["o"] && !toFile:
 		fail(errors.New("-o goes with neither -quick nor -only nor -rivals: a report tells all"))
 	}
-	run := &Run{Machine: thisMachine(), Command: command(), Commit: commit(), Date: time.Now().Format(time.DateOnly), Rounds: *rounds, Target: *target}
+	run := &Run{Machine: thisMachine(), Command: command(), Commit: commit(), Date: time.Now().Format(time.DateOnly), Rounds: *rounds, Target: *target, patience: quietWait}
+	if *quick {
+		run.patience /= 20
+	}
 	if run.Machine.Modules, err = modules(rivals.All); err != nil {
 		fail(err)
 	}
@@ -167,14 +171,15 @@ func main() {
 
 // command is how to have this run again.
 func command() string {
-	text := "go run ./bench"
+	var text strings.Builder
+	text.WriteString("go run ./bench")
 	for _, arg := range os.Args[1:] {
 		if strings.ContainsAny(arg, " |()^$*\\'\"") {
 			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 		}
-		text += " " + arg
+		text.WriteString(" " + arg)
 	}
-	return text
+	return text.String()
 }
 
 // commit is what was measured, if git knows.
@@ -239,7 +244,7 @@ func (run *Run) round(r *Result, cpus *clock) error {
 			return err
 		}
 		noisy := others(before, after) > tooMuch
-		if noisy && r.Dropped < run.Rounds && run.waited < quietWait {
+		if noisy && r.Dropped < run.Rounds && run.patience > 0 {
 			r.Dropped++
 			if err := run.waitForQuiet(cpus); err != nil {
 				return err
@@ -256,13 +261,13 @@ func (run *Run) round(r *Result, cpus *clock) error {
 
 // waitForQuiet waits for a second in which others leave the machine alone.
 func (run *Run) waitForQuiet(cpus *clock) error {
-	for run.waited < quietWait {
+	for run.patience > 0 {
 		before, err := cpus.read()
 		if err != nil {
 			return err
 		}
 		time.Sleep(time.Second)
-		run.waited += time.Second
+		run.patience -= time.Second
 		after, err := cpus.read()
 		if err != nil || others(before, after) <= tooMuch {
 			return err
