@@ -63,7 +63,8 @@ func (p *Pool[T]) run(name string, parent context.Context, timeout time.Duration
 			}
 			p.callEnded()
 		}()
-		err = guarded(name, ctx, fn)
+		// An error of the user's has methods, which are user code too.
+		err = guarded(name, ctx, func(ctx context.Context) error { return hide(guarded(name, ctx, fn)) })
 	}()
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,15 +38,34 @@ func TestChaos(t *testing.T) {
 	}
 }
 
+// done returns a function that tells whether all are done.
+func done(all *sync.WaitGroup) func() bool {
+	over := make(chan struct{})
+	go func() {
+		all.Wait()
+		close(over)
+	}()
+	return func() bool {
+		select {
+		case <-over:
+			return true
+		default:
+			return false
+		}
+	}
+}
+
 func chaos(t *testing.T, r *rand.Rand) {
-	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	// In short times waiters race, in long ones there is strict order.
+	unit := []time.Duration{time.Millisecond, 20 * time.Microsecond}[r.IntN(2)]
+	ticks := func(n int) time.Duration { return time.Duration(n) * unit }
 	size := 1 + r.IntN(5)
 	if r.IntN(10) == 0 {
 		size = 70 // with hints
 	}
 	settings := pools.Settings{
-		Size: size, ReconnectAttempts: 1 + r.IntN(3), ReconnectSleep: ms(1 + r.IntN(20)),
-		OpenTimeout: ms(500), CheckTimeout: ms(50), ResetTimeout: ms(50), CloseTimeout: ms(50),
+		Size: size, ReconnectAttempts: 1 + r.IntN(3), ReconnectSleep: ticks(1 + r.IntN(20)),
+		OpenTimeout: ticks(500), CheckTimeout: ticks(50), ResetTimeout: ticks(50), CloseTimeout: ticks(50),
 		Strict: r.IntN(2) == 0, TrackHolders: r.IntN(4) == 0, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if r.IntN(3) == 0 {
@@ -69,10 +89,10 @@ func chaos(t *testing.T, r *rand.Rand) {
 	for _, point := range []*poolstest.Point{&server.Open, &server.Close, &server.Check, &server.Reset} {
 		var faults []poolstest.Fault
 		for range 100 {
-			delay := poolstest.Delay(ms(r.IntN(20)))
+			delay := poolstest.Delay(ticks(r.IntN(20)))
 			faults = append(faults, []poolstest.Fault{
 				nil, nil, nil, delay, delay, poolstest.InOrder(delay, poolstest.Fail(errRefused)),
-				poolstest.Fail(io.EOF), poolstest.Panic("chaos"), poolstest.Goexit(), poolstest.Deaf(ms(r.IntN(700))),
+				poolstest.Fail(io.EOF), poolstest.Panic("chaos"), poolstest.Goexit(), poolstest.Deaf(ticks(r.IntN(700))),
 			}[r.IntN(10)])
 		}
 		point.Next(faults...)
@@ -80,12 +100,24 @@ func chaos(t *testing.T, r *rand.Rand) {
 	pool := poolstest.Make(t, server, settings, options...)
 	closes := r.IntN(4) == 0
 
+	// Goroutines may be held up between any two steps.
+	var pausing atomic.Int32
+	longest := time.Duration(0)
+	if r.IntN(2) == 0 {
+		longest = ticks(4)
+		defer pools.SetPause(func(string) {
+			pausing.Add(1)
+			time.Sleep(rand.N(longest))
+			pausing.Add(-1)
+		})()
+	}
+
 	var users sync.WaitGroup
 	for range 2 + r.IntN(20) {
 		mine := rand.New(rand.NewPCG(r.Uint64(), 1))
 		users.Go(func() {
 			for range 10 {
-				patience := ms(mine.IntN(400))
+				patience := ticks(mine.IntN(400))
 				ctx, cancel := context.WithTimeout(context.Background(), patience)
 				began := time.Now()
 				if mine.IntN(3) == 0 {
@@ -94,7 +126,7 @@ func chaos(t *testing.T, r *rand.Rand) {
 						defer close(done)
 						defer func() { _ = recover() }()
 						_ = pool.Use(ctx, func(res resource) error {
-							_ = res.Do(func() { time.Sleep(ms(mine.IntN(5))) })
+							_ = res.Do(func() { time.Sleep(ticks(mine.IntN(5))) })
 							switch mine.IntN(5) {
 							case 0:
 								panic("user")
@@ -111,11 +143,11 @@ func chaos(t *testing.T, r *rand.Rand) {
 					<-done
 				} else {
 					conn, err := pool.Pop(ctx)
-					if late := time.Since(began) - patience; late > 0 {
+					if late := time.Since(began) - patience; late > 50*longest { // a teller is held up before each of its tokens
 						t.Errorf("a Pop ended %v after its deadline", late)
 					}
 					if err == nil {
-						_ = conn.Resource().Do(func() { time.Sleep(ms(mine.IntN(5))) })
+						_ = conn.Resource().Do(func() { time.Sleep(ticks(mine.IntN(5))) })
 						switch mine.IntN(4) {
 						case 0:
 							_ = conn.Destroy()
@@ -130,19 +162,30 @@ func chaos(t *testing.T, r *rand.Rand) {
 					}
 				}
 				cancel()
-				time.Sleep(ms(mine.IntN(10)))
+				time.Sleep(ticks(mine.IntN(10)))
 			}
 		})
 	}
 	if closes {
-		time.Sleep(ms(r.IntN(500)))
+		time.Sleep(ticks(r.IntN(500)))
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		if err := pool.Close(ctx); err != nil && !errors.Is(err, pools.ErrAbandoned) {
 			t.Errorf("close: %v", err)
 		}
 	}
-	users.Wait()
+	for over := done(&users); ; {
+		time.Sleep(ticks(1) / 2) // between all that happens at full units
+		synctest.Wait()
+		if pausing.Load() == 0 {
+			if err := pools.AtRest(pool); err != nil {
+				t.Fatalf("at rest: %v", err)
+			}
+		}
+		if over() {
+			break
+		}
+	}
 	if !closes {
 		// What is wrong with the server is over.
 		for _, point := range []*poolstest.Point{&server.Open, &server.Close, &server.Check, &server.Reset} {

@@ -146,9 +146,10 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 		case <-done:
 			p.lock()
 		case <-ctx.Done():
+			ended := ctxError(ctx)
 			p.lock()
 			if !p.over {
-				return p.interrupt(p.left(ctxError(ctx)))
+				return p.interrupt(p.left(ended))
 			}
 		case <-enough:
 			p.lock()

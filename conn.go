@@ -195,6 +195,10 @@ func (p *Pool[T]) returned(s *slot[T]) {
 	switch {
 	case p.connector.Reset != nil && !p.closed:
 		p.reset(s)
+	case p.alwaysChecks() && !p.closed:
+		s.word.Store(with(s.word.Load(), stale))
+		p.stales++
+		p.settle()
 	case p.release(s):
 		// Handed from holder to waiter: there is no more and no less than
 		// before for anybody else.

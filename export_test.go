@@ -1,8 +1,12 @@
 package pools
 
-// SetBeforeQueueing lets a test pause pops between their last look and the
-// queue.
-func SetBeforeQueueing(f func()) { beforeQueueing = f }
+// SetPause has f called before some steps of the protocol: a name of the
+// model's, or "token" before a waiter's token is sent. It returns a function
+// that ends this.
+func SetPause(f func(before string)) (end func()) {
+	pause.Store(&f)
+	return func() { pause.Store(nil) }
+}
 
 // GateOpen reports whether the gate is as in a pool that nobody waits for.
 func GateOpen[T any](p *Pool[T]) bool {

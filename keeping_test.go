@@ -196,6 +196,21 @@ func TestCheckAlways(t *testing.T) {
 	}, poolstest.WithCheck)
 }
 
+func TestCheckAlwaysBeforeAHandOn(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, CheckAfter: pools.Always}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		a.Push()
+		b.Has()
+		if n := server.Check.Calls(); n != 1 {
+			t.Errorf("%d checks between two uses", n)
+		}
+		b.Push()
+	}, poolstest.WithCheck)
+}
+
 // A Reset that fails or hangs closes the connection.
 func TestResetFailsOrHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

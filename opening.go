@@ -54,7 +54,7 @@ type opens struct {
 	alarmAt    int64 // when it will fire; 0: it is not set
 	aboutIdle  int   // resets and checks under way: connections about to be idle
 	gone       int   // slots whose connection is being closed, or whose call hangs and keeps them
-	overstayed bool  // the oldest waiter has waited longer than an open takes
+	overstayed bool  // the oldest waiter has waited longer than a slow open takes
 }
 
 // down reports whether opening is known not to work.
@@ -148,7 +148,6 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 		got = err == nil
 		return err
 	}, func(c *call, err error) {
-		err = hide(err)
 		p.opening--
 		switch {
 		case err == nil && p.closed:
@@ -199,7 +198,6 @@ func (p *Pool[T]) tries(ctx context.Context, attempts int) (T, error) {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = &hidden{fmt.Sprintf("OpenTimeout (%v) ended it: %v", p.settings.OpenTimeout, err), ErrOpenTimeout}
 		}
-		err = hide(err)
 		if try+1 == attempts || ctx.Err() != nil || !sleep(ctx, jitter(p.settings.ReconnectSleep, try)) {
 			var none T
 			if try > 0 {
@@ -403,9 +401,10 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 		select {
 		case <-f.wake:
 		case <-ctx.Done():
+			ended := ctxError(ctx)
 			p.lock()
 			defer p.unlock()
-			return &fillError{p.name, p.taken - p.gone - p.opening, n, ctxError(ctx)}
+			return &fillError{p.name, p.taken - p.gone - p.opening, n, ended}
 		}
 		p.lock()
 	}

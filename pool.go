@@ -92,7 +92,7 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 		serial:    pools.Add(1),
 		connector: connector,
 		settings:  settings,
-		start:     time.Now(),
+		start:     time.Now().Add(-1),
 		calls:     make(map[*call]struct{}),
 	}
 	p.window = firstWindow
@@ -135,17 +135,18 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 	if p.gate.Load()&made == 0 {
 		return Conn[T]{}, ErrZero
 	}
-	if err := ctx.Err(); err != nil {
-		p.lock()
-		defer p.unlock()
-		return Conn[T]{}, p.failure(p.now(), ctxError(ctx))
-	}
 	// A newcomer that finds nothing yields once and looks again before it
 	// queues: the holder it yields to is often just about to push. So does
 	// one that may not take anything while there is strict order: it has
 	// often just pushed, and the waiter that got that connection runs next,
 	// unless it is kept waiting.
 	for looks := range 2 {
+		if ctx.Err() != nil {
+			ended := ctxError(ctx)
+			p.lock()
+			defer p.unlock()
+			return Conn[T]{}, p.failure(p.now(), ended)
+		}
 		if p.mayTake() {
 			if conn, ok := p.takeConn(); ok {
 				return conn, nil
@@ -280,8 +281,8 @@ func (p *Pool[T]) busy() bool {
 	return false
 }
 
-// clock is nanoseconds since New, never 0.
-func (p *Pool[T]) clock() int64 { return int64(time.Since(p.start)) | 1 }
+// clock is nanoseconds since New, and at least 1.
+func (p *Pool[T]) clock() int64 { return int64(time.Since(p.start)) }
 
 // now is clock as of its first call since the lock was taken: to read a clock
 // takes longer than most else that is done under the lock.
@@ -313,6 +314,7 @@ func (p *Pool[T]) unlock() {
 	for told != nil {
 		w := told
 		told, w.nextTold = w.nextTold, nil // before the token: then w is its Pop's
+		pauseBefore("token")
 		w.token <- struct{}{}
 	}
 	for _, l := range logs {

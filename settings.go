@@ -62,8 +62,8 @@ type Settings struct {
 
 	// CheckAfter is how long a connection may be idle and still be lent
 	// without a Check. Default: 5 s, kept to about a second later. Always
-	// checks before every use: each Pop then costs a round trip. Never
-	// checks nothing.
+	// checks before every use, if the connection was not just opened or
+	// reset: each Pop then costs a round trip. Never checks nothing.
 	CheckAfter time.Duration
 
 	// Lost says what happens to connections whose Conn was forgotten.

@@ -46,7 +46,7 @@ type waiter[T any] struct {
 	// first one woke it for. unlock sends it, so that nobody waits for the
 	// lock while the scheduler is at work.
 	token    chan struct{}
-	told     bool       // a token is on its way or there; the waiter's Pop will take it
+	told     bool       // since it queued, or came back from a race; under the lock
 	nextTold *waiter[T] // whom unlock tells next
 
 	// What the token means; written under the lock that its sender holds
@@ -60,15 +60,19 @@ type waiter[T any] struct {
 	back atomic.Bool
 }
 
-// beforeQueueing is where tests let a goroutine pause that has found nothing
-// and has not queued yet. Only tests can reach it.
-var beforeQueueing func()
+// pause is where tests hold up a goroutine between two steps of the protocol.
+// Only they can set it.
+var pause atomic.Pointer[func(before string)]
+
+func pauseBefore(step string) {
+	if f := pause.Load(); f != nil {
+		(*f)(step)
+	}
+}
 
 // wait queues and returns with a connection or an error.
 func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
-	if beforeQueueing != nil {
-		beforeQueueing()
-	}
+	pauseBefore("announce")
 	p.lock()
 	now := p.now()
 	if p.closed {
@@ -84,6 +88,7 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 	} else {
 		// The gate has said queueing since the first one looked: whatever
 		// became idle since is on somebody's way.
+		p.live(nil) // who only has not noticed yet that its ctx has ended counts no more
 		p.provide()
 	}
 	if most := p.settings.MaxWaiting; most != NoLimit && w.queued && p.queue.len > most {
@@ -142,6 +147,7 @@ func (p *Pool[T]) race(w *waiter[T]) (*handle[T], uint64) {
 			break
 		}
 		if h, lease := p.take(); h != nil {
+			pauseBefore("race_won")
 			p.lock()
 			p.racer = nil // model: race_won
 			p.endWait(w)
@@ -153,6 +159,7 @@ func (p *Pool[T]) race(w *waiter[T]) (*handle[T], uint64) {
 		}
 		runtime.Gosched()
 	}
+	pauseBefore("race_lost")
 	p.lock()
 	p.racer, w.told = nil, false // model: race_lost
 	if p.overdue(w) {
@@ -167,6 +174,8 @@ func (p *Pool[T]) race(w *waiter[T]) (*handle[T], uint64) {
 // waiter takes nothing with it: neither a connection nor the chance it was
 // woken for. took says whether it has taken its token.
 func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
+	pauseBefore("cancelled")
+	ended := ctxError(w.ctx) // off the lock: the cause is the user's, with methods
 	p.lock()
 	granted, refused := w.handle != nil, w.err
 	if granted { // model: push_on
@@ -184,7 +193,7 @@ func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 	err := refused
 	if err == nil {
 		p.refused++
-		err = p.failure(w.since, ctxError(w.ctx))
+		err = p.failure(w.since, ended)
 	}
 	if !granted && refused == nil {
 		p.keepSpare(w) // else who granted or refused has
@@ -235,8 +244,8 @@ func (p *Pool[T]) passOn() { // model: pass_on
 	p.tell(w)
 }
 
-// settle hands out what there is. Everything that changes what there is calls
-// it, under the lock.
+// settle hands out what there is. Everything that may leave more for the
+// waiters than before calls it, under the lock.
 func (p *Pool[T]) settle() { // model: settle
 	if p.closed {
 		p.settleClosed()
@@ -336,7 +345,7 @@ func (p *Pool[T]) refuseAll(reason error) {
 }
 
 // live returns the oldest waiter that is not skip and whose ctx has not
-// ended. Those whose ctx has are taken out on the way: each is met once, so
+// ended; Err is the one method of users' that is called under the lock. Those whose ctx has are taken out on the way: each is met once, so
 // ten thousand of them delay one push once.
 func (p *Pool[T]) live(skip *waiter[T]) *waiter[T] {
 	for w := p.queue.first; w != nil; {

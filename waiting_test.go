@@ -51,11 +51,12 @@ func TestPushBetweenLookAndQueue(t *testing.T) {
 		a.Has()
 
 		looked, queue := make(chan struct{}), make(chan struct{})
-		pools.SetBeforeQueueing(func() {
-			close(looked)
-			<-queue
-		})
-		defer pools.SetBeforeQueueing(nil)
+		defer pools.SetPause(func(before string) {
+			if before == "announce" {
+				close(looked)
+				<-queue
+			}
+		})()
 		b := poolstest.Pop(t, pool)
 		<-looked // B has found nothing and is not queued
 		a.Push()
@@ -334,8 +335,7 @@ func TestEndedContext(t *testing.T) {
 		a := poolstest.Pop(t, pool)
 		a.Has()
 		ctx, cancel = context.WithCancelCause(context.Background())
-		pools.SetBeforeQueueing(func() { cancel(nil) }) // between looking and queueing
-		defer pools.SetBeforeQueueing(nil)
+		defer pools.SetPause(func(string) { cancel(nil) })() // between looking and queueing
 		_, err = pool.Pop(ctx)
 		if !errors.Is(err, context.Canceled) {
 			t.Error(err)
@@ -505,6 +505,91 @@ func TestFailedWaitsCount(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 		a.Push()
+	})
+}
+
+// A waiter whose ctx has ended is none, even before it has noticed.
+func TestEndedWaitersDoNotCount(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that the Pop below is first
+	scenario(t, pools.Settings{Size: 10, MaxWaiting: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(time.Second))
+		a := poolstest.Pop(t, pool)
+		a.Waits()
+		a.Cancel()
+		conn, err := pool.Pop(t.Context())
+		if err != nil {
+			t.Fatalf("refused because of a waiter that is gone: %v", err)
+		}
+		_ = conn.Push()
+		a.Fails(context.Canceled)
+		time.Sleep(10 * time.Second)
+		if n := server.Opened(); n != 1 {
+			t.Errorf("one waits at a time, and %d were opened", n)
+		}
+	})
+}
+
+func TestFinishedCtxGetsNothingAfterTheYield(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that the yield lets the other go first
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], _ *poolstest.Server) {
+		held, err := pool.Pop(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			cancel()
+			_ = held.Push()
+		}()
+		if conn, err := pool.Pop(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+			_ = conn.Push()
+		}
+	})
+}
+
+// telltale is an error whose methods use the pool, as a logging one may.
+type telltale struct{ use func() }
+
+func (e telltale) Error() string { e.use(); return "telltale" }
+func (e telltale) Is(error) bool { e.use(); return false }
+
+// Rule 6: the methods of errors are user code.
+func TestErrorsThatUseThePool(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		told := 0
+		cause := telltale{func() { told++; pool.Stats() }}
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		waits := make(chan error)
+		go func() {
+			_, err := pool.Pop(ctx)
+			waits <- err
+		}()
+		synctest.Wait()
+		cancel(cause)
+		if err := <-waits; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if _, err := pool.Pop(ctx); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if err := pool.Fill(ctx, 1); err != nil {
+			t.Error(err) // it is open
+		}
+		a.Push()
+		if conn, err := pool.Pop(t.Context()); err == nil {
+			_ = conn.PushErr(pools.Discard(nil))
+		}
+		synctest.Wait()
+		server.Open.Next(poolstest.Fail(cause))
+		if _, err := pool.Pop(t.Context()); !errors.Is(err, pools.ErrOpenFailed) {
+			t.Error(err)
+		}
+		if told == 0 {
+			t.Error("no method was called, so this test tests nothing")
+		}
 	})
 }
 
