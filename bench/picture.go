@@ -83,7 +83,7 @@ func (run *Run) draw(w io.Writer) error {
 func panel(r *Result) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text = r.Scenario.Title
-	p.X.Label.Text = "ns for one use, logarithmic, less is better"
+	p.X.Label.Text = "ns for one use"
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.TickerFunc(ticks)
 	for _, style := range []*draw.TextStyle{&p.Title.TextStyle, &p.X.Label.TextStyle, (*draw.TextStyle)(&p.X.Tick.Label), (*draw.TextStyle)(&p.Y.Tick.Label)} {
 		style.Color = ink
@@ -127,6 +127,7 @@ func panel(r *Result) (*plot.Plot, error) {
 		dot.GlyphStyle = draw.GlyphStyle{Color: paint, Radius: vg.Points(4), Shape: draw.CircleGlyph{}}
 		if slices.ContainsFunc(rivals.All, func(r rivals.Rival) bool { return r.Name == name && r.Kind == rivals.Floor }) {
 			dot.Shape = draw.RingGlyph{}
+			spread.CapWidth = 0 // it would fill the ring
 		}
 		p.Add(spread, dot)
 	}
@@ -135,11 +136,15 @@ func panel(r *Result) (*plot.Plot, error) {
 	return p, nil
 }
 
-// ticks are 1, 2 and 5 of each power of ten, and more where these are few.
+// ticks are 1, 2 and 5 of each power of ten; more where these are few, and
+// fewer where they would meet.
 func ticks(least, most float64) []plot.Tick {
 	digits := []float64{1, 2, 5}
-	if most < 10*least {
-		digits = []float64{1, 1.5, 2, 3, 4, 5, 7}
+	switch {
+	case most < 10*least:
+		digits = []float64{1, 1.5, 2, 3, 5, 7}
+	case most > 100*least:
+		digits = []float64{1, 3}
 	}
 	var all []plot.Tick
 	for decade := math.Pow(10, math.Floor(math.Log10(least))); decade <= most; decade *= 10 {
