@@ -29,9 +29,10 @@ import (
 // Waiters with no other hope get the error at once, and so does every Pop
 // until a prober, which tries alone and with growing pauses, succeeds.
 const (
-	firstWindow = 2
-	unknownOpen = time.Second // what an open is taken to last until one has succeeded
-	longestProb = 30 * time.Second
+	firstWindow  = 2
+	unknownOpen  = time.Second // what an open is taken to last until one has succeeded
+	shortestSlow = 20 * time.Millisecond
+	longestProb  = 30 * time.Second
 )
 
 // opens is the part of the pool that opening owns.
@@ -61,8 +62,11 @@ type opens struct {
 func (o *opens) down() bool { return o.failures > 0 }
 
 // slowOpen is how long an open may take before it is thought to hang: half as
-// long again as the latest one, or every second open would be thought so.
-func (o *opens) slowOpen() int64 { return int64(o.typicalOpen + o.typicalOpen/2) }
+// long again as the latest one, or every second open would be thought so, and
+// at least shortestSlow, since a busy machine adds some milliseconds to all.
+func (o *opens) slowOpen() int64 {
+	return max(int64(o.typicalOpen+o.typicalOpen/2), int64(shortestSlow))
+}
 
 // wanted is how many more connections should be under way.
 func (p *Pool[T]) wanted() int {
@@ -158,7 +162,7 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 			p.opened++
 			p.failures = 0
 			p.window = min(2*p.window, p.settings.Size)
-			p.typicalOpen = max(time.Duration(p.now()-began), time.Millisecond)
+			p.typicalOpen = time.Duration(p.now() - began)
 			p.adopt(s, resource, began)
 			p.release(s) // model: open_done
 		default:
