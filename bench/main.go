@@ -1,7 +1,7 @@
 // Command bench measures pools against other ways to share resources, all in
 // one run, and writes BENCHMARKS.md and BENCHMARKS.svg.
 //
-//	go run ./bench            # all, some ten minutes
+//	go run ./bench            # all, some fifteen minutes
 //	go run ./bench -quick     # a minute's look, writes no file
 //	go run ./bench -only 'crowd|yield' -json figures.json
 //
@@ -309,18 +309,18 @@ func (r *Result) ratios(a, b string, m Metric) []float64 {
 	return all
 }
 
-// names returns who took part, in the order of rivals.All.
-func (r *Result) names() []string {
+// rivals returns who took part, in the order of rivals.All.
+func (r *Result) rivals() []rivals.Rival {
 	took := make(map[string]bool)
 	for _, samples := range r.Rounds {
 		for name := range maps.Keys(samples) {
 			took[name] = true
 		}
 	}
-	var all []string
+	var all []rivals.Rival
 	for _, rival := range rivals.All {
 		if took[rival.Name] {
-			all = append(all, rival.Name)
+			all = append(all, rival)
 		}
 	}
 	return all

@@ -91,28 +91,30 @@ func panel(r *Result) (*plot.Plot, error) {
 	}
 	p.Title.TextStyle.Font.Size, p.Title.Padding = 11, 3*vg.Millimeter
 	p.X.Label.TextStyle.Font.Size = 9
-	names := r.names()
-	slices.Reverse(names) // the first goes on top
+	took := r.rivals()
+	slices.Reverse(took) // the first goes on top
+	names := make([]string, len(took))
+	for i, rival := range took {
+		names[i] = rival.Name
+	}
 	p.NominalY(names...)
 	p.Y.LineStyle.Width, p.Y.Tick.Length = 0, 0
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = faint, faint
 	p.Add(grid)
 	least, most := math.Inf(1), 0.0
-	for i, name := range names {
-		low, mid, high := quartiles(r.figures(name, Time))
+	for i, rival := range took {
+		low, mid, high := quartiles(r.figures(rival.Name, Time))
 		least, most = min(least, low), max(most, high)
 		d := dots{
 			plotter.XYs{{X: mid, Y: float64(i)}},
 			plotter.XErrors{{Low: mid - low, High: high - mid}},
 		}
 		paint := grey
-		switch {
-		case slices.ContainsFunc(rivals.All, func(r rivals.Rival) bool {
-			return r.Name == name && (r.Kind == rivals.Ours || r.Kind == rivals.Variant)
-		}):
+		switch rival.Kind {
+		case rivals.Ours, rivals.Variant:
 			paint = accent
-		case slices.ContainsFunc(rivals.All, func(r rivals.Rival) bool { return r.Name == name && r.Kind == rivals.Library }):
+		case rivals.Library:
 			paint = ink
 		}
 		spread, err := plotter.NewXErrorBars(d)
@@ -125,7 +127,7 @@ func panel(r *Result) (*plot.Plot, error) {
 			return nil, err
 		}
 		dot.GlyphStyle = draw.GlyphStyle{Color: paint, Radius: vg.Points(4), Shape: draw.CircleGlyph{}}
-		if slices.ContainsFunc(rivals.All, func(r rivals.Rival) bool { return r.Name == name && r.Kind == rivals.Floor }) {
+		if rival.Kind == rivals.Floor {
 			dot.Shape = draw.RingGlyph{}
 			spread.CapWidth = 0 // it would fill the ring
 		}

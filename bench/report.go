@@ -93,7 +93,8 @@ func (run *Run) markdown(picture string) string {
 			}
 		}
 		p("%s × ours |\n%s--:|", header, rule)
-		for _, name := range r.names() {
+		for _, rival := range r.rivals() {
+			name := rival.Name
 			line := "| " + name + " |"
 			if name == "pools" {
 				line = "| **pools** |"
