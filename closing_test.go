@@ -225,16 +225,10 @@ func TestCallbacksCloseThePool(t *testing.T) {
 					defer cancel()
 					_ = pool.Close(ctx)
 				})
-				switch point {
-				case "Open":
-					server.Open.Next(closing)
-				case "Close":
-					server.Close.Next(closing)
-				case "Check":
-					server.Check.Next(closing)
-				case "Reset":
-					server.Reset.Next(closing)
-				case "Broken":
+				if p := faultPoint(server, point); p != nil {
+					p.Next(closing)
+				}
+				if point == "Broken" {
 					server.IsBroken = func(resource, error) bool { _ = closing(context.Background()); return false }
 				}
 				logger := slog.New(handler(func(slog.Record) {

@@ -132,15 +132,8 @@ func TestConnectorPanicsAndGoexits(t *testing.T) {
 					}
 					pool := poolstest.Make(t, server, pools.Settings{Size: 1, ReconnectAttempts: 1},
 						poolstest.WithCheck, poolstest.WithReset)
-					switch point {
-					case "Open":
-						server.Open.Next(fault)
-					case "Close":
-						server.Close.Next(fault)
-					case "Check":
-						server.Check.Next(fault)
-					case "Reset":
-						server.Reset.Next(fault)
+					if p := faultPoint(server, point); p != nil {
+						p.Next(fault)
 					}
 					var surfaced any
 					done := make(chan struct{})

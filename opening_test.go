@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -167,17 +166,7 @@ func TestSpike(t *testing.T) {
 			t.Fatalf("filled %d", server.Opened())
 		}
 		began := time.Now()
-		var wg sync.WaitGroup
-		for range 50 {
-			wg.Go(func() {
-				if err := pool.Use(t.Context(), func(r resource) error {
-					return r.Do(func() { time.Sleep(2 * time.Millisecond) })
-				}); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
+		useAtOnce(t, pool, 50, holdFor(2*time.Millisecond))()
 		if took := time.Since(began); took != 20*time.Millisecond {
 			t.Errorf("took %v, want 20ms", took)
 		}
@@ -194,22 +183,15 @@ func TestColdStart(t *testing.T) {
 		server.Open.Always(poolstest.Delay(150 * time.Millisecond))
 		began := time.Now()
 		var latest atomic.Int64
-		var wg sync.WaitGroup
-		for range 50 {
-			wg.Go(func() {
-				if err := pool.Use(t.Context(), func(r resource) error {
-					latest.Store(int64(time.Since(began)))
-					return r.Do(func() { time.Sleep(time.Second) })
-				}); err != nil {
-					t.Error(err)
-				}
-			})
-		}
+		wait := useAtOnce(t, pool, 50, func(r resource) error {
+			latest.Store(int64(time.Since(began)))
+			return holdFor(time.Second)(r)
+		})
 		synctest.Wait()
 		if st := pool.Stats(); st.Opening != 2 {
 			t.Errorf("%d opens at once to begin with", st.Opening)
 		}
-		wg.Wait()
+		wait()
 		if last := time.Duration(latest.Load()); last > 450*time.Millisecond {
 			t.Errorf("the last use began after %v, want at most 450ms", last)
 		}

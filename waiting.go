@@ -106,25 +106,21 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		case <-ctx.Done():
 			return p.cancelled(w, false)
 		}
+		conn := Conn[T]{w.handle, w.lease}
 		switch {
 		case w.err != nil:
 			err := w.err
 			w.leave()
 			return Conn[T]{}, err
 		case w.handle == nil:
-			h, lease := p.race(w)
-			if h == nil {
+			if conn.handle, conn.lease = p.race(w); conn.handle == nil {
 				continue
 			}
-			if p.settings.TrackHolders {
-				p.track(h.slot)
-			}
-			return Conn[T]{h, lease}, nil
 		case ctx.Err() != nil:
 			return p.cancelled(w, true) // granted at the instant the ctx ended
+		default:
+			w.leave()
 		}
-		conn := Conn[T]{w.handle, w.lease}
-		w.leave()
 		if p.settings.TrackHolders {
 			p.track(conn.handle.slot)
 		}

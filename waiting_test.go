@@ -43,6 +43,33 @@ func use(t *testing.T, pool *pools.Pool[resource]) {
 	}
 }
 
+// useAtOnce has n goroutines use the pool, once each, and returns a function
+// that waits for them.
+func useAtOnce(t *testing.T, pool *pools.Pool[resource], n int, fn func(r resource) error) (wait func()) {
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			if err := pool.Use(t.Context(), fn); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return all.Wait
+}
+
+// holdFor is a use of that length.
+func holdFor(d time.Duration) func(r resource) error {
+	return func(r resource) error { return r.Do(func() { time.Sleep(d) }) }
+}
+
+// faultPoint returns where the connector's function of that name can be made to
+// fail, or nil.
+func faultPoint(server *poolstest.Server, name string) *poolstest.Point {
+	return map[string]*poolstest.Point{
+		"Open": &server.Open, "Close": &server.Close, "Check": &server.Check, "Reset": &server.Reset,
+	}[name]
+}
+
 // W1
 func TestPushBetweenLookAndQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -456,23 +483,14 @@ func TestPushRunsNobodysWork(t *testing.T) {
 	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
 		a := poolstest.Pop(t, pool)
 		a.Has()
-		var wg sync.WaitGroup
-		for range 5 {
-			wg.Go(func() {
-				if err := pool.Use(t.Context(), func(r resource) error {
-					return r.Do(func() { time.Sleep(100 * time.Millisecond) })
-				}); err != nil {
-					t.Error(err)
-				}
-			})
-		}
+		wait := useAtOnce(t, pool, 5, holdFor(100*time.Millisecond))
 		synctest.Wait()
 		began := time.Now()
 		a.Push()
 		if took := time.Since(began); took != 0 {
 			t.Errorf("push took %v", took)
 		}
-		wg.Wait()
+		wait()
 		if took := time.Since(began); took != 500*time.Millisecond {
 			t.Errorf("five uses of 100 ms took %v", took)
 		}
@@ -617,17 +635,7 @@ func TestMaxWaiting(t *testing.T) {
 func TestAncestor(t *testing.T) {
 	for _, c := range []struct{ users, size int }{{10, 5}, {20, 3}} {
 		scenario(t, pools.Settings{Size: c.size}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
-			var wg sync.WaitGroup
-			for range c.users {
-				wg.Go(func() {
-					if err := pool.Use(t.Context(), func(r resource) error {
-						return r.Do(func() { time.Sleep(10 * time.Millisecond) })
-					}); err != nil {
-						t.Error(err)
-					}
-				})
-			}
-			wg.Wait()
+			useAtOnce(t, pool, c.users, holdFor(10*time.Millisecond))()
 			if pool.Available() != c.size || server.Opened() != c.size {
 				t.Errorf("available %d, opened %d, size %d", pool.Available(), server.Opened(), c.size)
 			}
