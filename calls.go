@@ -164,5 +164,9 @@ func (p *Pool[T]) empty(s *slot[T]) {
 		s.conn.cleanup.Stop()
 	}
 	s.handle.Store(nil)
-	s.conn, s.stack = nil, nil
+	s.conn, s.holder = nil, nil
+	if s.generation != 0 {
+		p.replaced(s.generation)
+		s.generation = 0
+	}
 }

@@ -19,7 +19,8 @@ import (
 
 // Everything at once, many times: users that cancel, destroy, discard, panic
 // and push twice, on a server that fails, delays, panics and exits, with and
-// without checks and resets, and a Close in the middle or at the end. The
+// without checks and resets, all the keeper's times, an operator that resizes,
+// pauses, refreshes and revokes, and a Close in the middle or at the end. The
 // server watches the rules; when all users are gone nobody waits, the gate is
 // open and everything can be had again.
 func TestChaos(t *testing.T) {
@@ -68,18 +69,43 @@ func chaos(t *testing.T, r *rand.Rand) {
 		OpenTimeout: ticks(500), CheckTimeout: ticks(50), ResetTimeout: ticks(50), CloseTimeout: ticks(50),
 		Strict: r.IntN(2) == 0, TrackHolders: r.IntN(4) == 0, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
-	if r.IntN(3) == 0 {
-		settings.CheckAfter = pools.Always
-	}
 	var options []poolstest.Option
-	for _, o := range []poolstest.Option{poolstest.WithCheck, poolstest.WithReset, poolstest.WithAbort} {
+	for _, o := range []poolstest.Option{poolstest.WithReset, poolstest.WithAbort} {
 		if r.IntN(2) == 0 {
 			options = append(options, o)
 		}
 	}
+	sometimes := func(n int) time.Duration {
+		if r.IntN(3) > 0 {
+			return 0
+		}
+		return ticks(1 + r.IntN(n))
+	}
+	if r.IntN(2) == 0 {
+		options = append(options, poolstest.WithCheck)
+		settings.CheckAfter = sometimes(100)
+		if r.IntN(3) == 0 {
+			settings.CheckAfter = pools.Always
+		}
+		settings.KeepAlive = sometimes(100)
+	}
+	settings.MaxLifetime, settings.IdleTimeout, settings.LeakAfter = sometimes(500), sometimes(100), sometimes(50)
+	if r.IntN(4) == 0 {
+		settings.MaxUses = 1 + r.IntN(5)
+	}
+	if r.IntN(4) == 0 {
+		settings.MinIdle = r.IntN(size + 1)
+	}
+	if r.IntN(4) == 0 {
+		settings.MaxOpensPerSecond = 1 + r.IntN(10*int(time.Second/unit)/100)
+	}
+	steered, most := r.IntN(2) == 0, size
+	if steered {
+		most = 2 * size
+	}
 	limit := 0
 	if settings.Strict {
-		limit = size
+		limit = most
 	}
 	server := poolstest.NewServer(t, limit)
 	if r.IntN(2) == 0 {
@@ -166,6 +192,10 @@ func chaos(t *testing.T, r *rand.Rand) {
 			}
 		})
 	}
+	if steered {
+		mine := rand.New(rand.NewPCG(r.Uint64(), 2))
+		users.Go(func() { steer(t, mine, pool, most, ticks) })
+	}
 	if closes {
 		time.Sleep(ticks(r.IntN(500)))
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -191,6 +221,11 @@ func chaos(t *testing.T, r *rand.Rand) {
 		for _, point := range []*poolstest.Point{&server.Open, &server.Close, &server.Check, &server.Reset} {
 			point.Clear()
 		}
+		pool.Resume()
+		if err := pool.Configure(func(s *pools.Settings) { s.KeepAlive, s.MaxOpensPerSecond, s.MinIdle, s.MaxLifetime = 0, 0, 0, 0 }); err != nil {
+			t.Error(err)
+		}
+		size = pool.Size()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if st := pool.Stats(); st.Idle+st.Vacant+st.Stale != size || st.Waiting != 0 || st.Abandoned != 0 {
@@ -209,4 +244,46 @@ func chaos(t *testing.T, r *rand.Rand) {
 			p.Push()
 		}
 	}
+}
+
+// steer is an operator at work.
+func steer(t *testing.T, r *rand.Rand, pool *pools.Pool[resource], most int, ticks func(int) time.Duration) {
+	var refreshes sync.WaitGroup
+	for range 10 {
+		var err error
+		switch r.IntN(6) {
+		case 0, 1:
+			size := 1 + r.IntN(most)
+			err = pool.Configure(func(s *pools.Settings) {
+				s.Size = size
+				s.MinIdle = min(s.MinIdle, size)
+			})
+		case 2:
+			pool.Pause()
+			time.Sleep(ticks(r.IntN(20)))
+			pool.Resume()
+		case 3:
+			pool.RevokeAll()
+		case 4:
+			over := ticks(r.IntN(100))
+			ctx, cancel := context.WithTimeout(t.Context(), ticks(r.IntN(500)))
+			refreshes.Go(func() {
+				defer cancel()
+				if err := pool.Refresh(ctx, over); err != nil && !errors.Is(err, pools.ErrClosed) && !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+			})
+		case 5:
+			lost := pools.LostPolicy(r.IntN(2))
+			err = pool.Configure(func(s *pools.Settings) {
+				s.TrackHolders = !s.TrackHolders
+				s.IdleTimeout, s.Lost = ticks(1+r.IntN(100)), lost
+			})
+		}
+		if err != nil && !errors.Is(err, pools.ErrClosed) {
+			t.Error(err)
+		}
+		time.Sleep(ticks(r.IntN(30)))
+	}
+	refreshes.Wait()
 }

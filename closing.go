@@ -3,9 +3,7 @@ package pools
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -82,7 +80,7 @@ func (p *Pool[T]) settleClosed() {
 	p.refuseAll(ErrClosed)
 	for _, s := range p.table.Load().slots {
 		word := s.word.Load()
-		if state := word & stateMask; (state == idle || state == stale) && s.word.CompareAndSwap(word, with(word, returning)) {
+		if state := word & stateMask; (state == idle || state == stale) && p.takeOut(s, word) {
 			p.close(s)
 		}
 	}
@@ -169,10 +167,10 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 func (p *Pool[T]) left(err error) *CloseError {
 	e := &CloseError{Pool: p.name, Err: err}
 	for _, s := range p.table.Load().slots {
-		switch s.word.Load() & stateMask {
-		case vacant, abandoned:
-		case held, watched, returning:
-			e.Held = append(e.Held, Holder{p.id(s.conn), stackText(s.stack)})
+		switch word := s.word.Load(); {
+		case word&stateMask == vacant, word&stateMask == abandoned:
+		case out(word), word&stateMask == returning:
+			e.Held = append(e.Held, p.holderOf(s, word))
 		default:
 			e.Busy++
 		}
@@ -186,47 +184,13 @@ func (p *Pool[T]) left(err error) *CloseError {
 	return e
 }
 
-// interrupt aborts what is still in use, and unlocks.
+// interrupt revokes and aborts what is still in use, and unlocks.
 func (p *Pool[T]) interrupt(e *CloseError) error {
 	var inUse []T
 	if p.connector.Abort != nil {
-		for _, s := range p.table.Load().slots {
-			if state := s.word.Load() & stateMask; state == held || state == watched {
-				inUse = append(inUse, s.conn.resource)
-			}
-		}
+		inUse = p.revokeAll()
 	}
 	p.unlock()
-	for _, resource := range inUse {
-		p.abort(resource)
-	}
+	p.abortAll(inUse)
 	return e
-}
-
-// abort calls Connector.Abort, which runs in the caller and may panic.
-func (p *Pool[T]) abort(resource T) {
-	defer func() {
-		if v := recover(); v != nil {
-			p.lock()
-			p.log(levelError, "pools: panic in Connector.Abort", "value", v)
-			p.unlock()
-		}
-	}()
-	p.connector.Abort(resource)
-}
-
-// stackText writes a stack as panics do: function, file and line.
-func stackText(pcs []uintptr) string {
-	if len(pcs) == 0 {
-		return ""
-	}
-	var b strings.Builder
-	frames := runtime.CallersFrames(pcs)
-	for {
-		frame, more := frames.Next()
-		fmt.Fprintf(&b, "%s\n\t%s:%d\n", frame.Function, frame.File, frame.Line)
-		if !more {
-			return b.String()
-		}
-	}
 }

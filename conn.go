@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -27,14 +26,16 @@ func (c Conn[T]) Resource() T {
 	if h == nil {
 		panic("pools: Resource of a zero Conn; Conns come from Pop")
 	}
-	if word := h.slot.word.Load(); word != c.lease && word != with(c.lease, watched) {
+	// A revoked one still answers: its resource's own errors tell more.
+	if word := h.slot.word.Load(); word != c.lease && word != with(c.lease, watched) && word != with(c.lease, revoked) {
 		panic("pools: Resource of a Conn whose lease has ended (it was pushed, destroyed or detached)")
 	}
 	return h.conn.resource
 }
 
 // Push gives the connection back. It returns ErrNotHeld if this lease has
-// ended already, and then does nothing.
+// ended already, and then does nothing; ErrRevoked if it was revoked, and then
+// the connection is closed. PushErr, Destroy and Detach do the same.
 func (c Conn[T]) Push() error {
 	h := c.handle
 	if h == nil {
@@ -48,9 +49,7 @@ func (c Conn[T]) Push() error {
 	if !s.word.CompareAndSwap(c.lease, c.lease-pushStep) { // model: push_idle
 		return p.giveBack(c, nil, false)
 	}
-	if s.group != nil {
-		s.hint() // before the look at the gate: who is woken must find the slot
-	}
+	s.hint() // before the look at the gate: who is woken must find the slot
 	// The slot is idle for all to see; only now is the gate read. A waiter
 	// does the two in the other order (announce, then look), so one of the
 	// two sees the other.
@@ -130,30 +129,36 @@ func (p *Pool[T]) id(c *connection[T]) string {
 }
 
 // end ends the lease: the slot passes from the holder to the pool, in state
-// to. It reports false, and counts and logs it, if the lease had ended.
-func (p *Pool[T]) end(c Conn[T], to uint64) bool {
+// returning. If the lease had been revoked it closes the connection and
+// returns ErrRevoked; if it had ended it counts and logs that and returns
+// ErrNotHeld.
+func (p *Pool[T]) end(c Conn[T]) error {
 	s := c.handle.slot
-	if s.word.CompareAndSwap(c.lease, with(c.lease, to)) {
-		return true
+	if s.word.CompareAndSwap(c.lease, with(c.lease, returning)) {
+		return nil
 	}
 	p.lock()
 	defer p.unlock()
 	// Under the lock the keeper is out of the way, and a lease that was
-	// watched stays so unless another end of this lease is faster.
-	if s.word.CompareAndSwap(with(c.lease, watched), with(c.lease, to)) {
+	// watched or revoked stays so unless another end of it is faster.
+	if s.word.CompareAndSwap(with(c.lease, watched), with(c.lease, returning)) {
 		s.handle.Store(c.handle)
-		return true
+		return nil
+	}
+	if s.word.CompareAndSwap(with(c.lease, revoked), with(c.lease, returning)) {
+		p.close(s)
+		return ErrRevoked
 	}
 	p.misused++
 	p.log(levelWarn, "pools: an ended lease was pushed, destroyed or detached again", "connection", p.id(c.handle.conn))
-	return false
+	return ErrNotHeld
 }
 
 // giveBack ends the lease and decides what becomes of the connection. It is
 // every way back but the fast one.
 func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
-	if !p.end(c, returning) {
-		return ErrNotHeld
+	if ended := p.end(c); ended != nil {
+		return ended
 	}
 	s := c.handle.slot
 	if err == nil && !destroy && p.connector.Broken == nil {
@@ -164,7 +169,7 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 	}
 	// Broken may panic or call Goexit: then the connection goes, and the
 	// panic goes on.
-	broken := true
+	broken, userFault := true, false
 	defer func() {
 		p.lock()
 		defer p.unlock()
@@ -172,7 +177,7 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		case destroy:
 			p.close(s)
 		case broken:
-			p.suspect()
+			p.suspect(!userFault)
 			p.close(s)
 		default:
 			p.returned(s)
@@ -182,6 +187,7 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		destroy = true
 		return nil
 	}
+	userFault = isTimeout(err)
 	if p.connector.Broken != nil {
 		broken = p.connector.Broken(c.handle.conn.resource, err)
 	} else {
@@ -193,9 +199,12 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 // returned is what becomes of a slot whose lease has ended well.
 func (p *Pool[T]) returned(s *slot[T]) {
 	switch {
-	case p.connector.Reset != nil && !p.closed:
+	case p.leaves(s):
+		p.close(s)
+		p.settle()
+	case p.connector.Reset != nil:
 		p.reset(s)
-	case p.alwaysChecks() && !p.closed:
+	case p.alwaysChecks():
 		s.word.Store(with(s.word.Load(), stale))
 		p.stales++
 		p.settle()
@@ -209,9 +218,9 @@ func (p *Pool[T]) returned(s *slot[T]) {
 }
 
 func (p *Pool[T]) detach(c Conn[T]) (T, error) {
-	if !p.end(c, returning) {
+	if ended := p.end(c); ended != nil {
 		var none T
-		return none, ErrNotHeld
+		return none, ended
 	}
 	p.lock()
 	defer p.unlock()
@@ -219,11 +228,4 @@ func (p *Pool[T]) detach(c Conn[T]) (T, error) {
 	p.free(c.handle.slot)
 	p.settle()
 	return c.handle.conn.resource, nil
-}
-
-// holderStack keeps where this Pop was called, for those who ask who holds
-// what.
-func holderStack() []uintptr {
-	pcs := make([]uintptr, 32)
-	return pcs[:runtime.Callers(3, pcs)]
 }

@@ -19,16 +19,20 @@ var (
 	ErrTooManyWaiting = errors.New("pools: MaxWaiting goroutines are waiting already")
 	ErrOpenFailed     = errors.New("pools: no connection could be opened")
 	ErrOpenTimeout    = errors.New("pools: Open took longer than OpenTimeout")
+	// ErrPaused is ErrWaitTimeout too.
+	ErrPaused error = &hidden{"pools: the pool is paused, and no Resume came within WaitTimeout", ErrWaitTimeout}
 
 	ErrAbandoned = errors.New("pools: the call did not return in time and was abandoned")
 
-	ErrNotHeld  = errors.New("pools: this lease has ended; a Conn is pushed, destroyed or detached once")
-	ErrForeign  = errors.New("pools: this Conn belongs to another pool")
-	ErrZero     = errors.New("pools: a zero value; pools are made by pools.New and Conns by Pop")
-	ErrSamePool = errors.New("pools: the same pool is asked for twice; two connections of one pool held at once can deadlock")
-	ErrUnknown  = errors.New("pools: no pool of this name in the group")
-	ErrType     = errors.New("pools: the pool's resources are of another type")
-	ErrStillOut = errors.New("pools: closed, but not everything came back")
+	ErrNotHeld = errors.New("pools: this lease has ended; a Conn is pushed, destroyed or detached once")
+	// ErrRevoked is ErrNotHeld too.
+	ErrRevoked  error = &hidden{"pools: this lease was revoked; its connection is closed now", ErrNotHeld}
+	ErrForeign        = errors.New("pools: this Conn belongs to another pool")
+	ErrZero           = errors.New("pools: a zero value; pools are made by pools.New and Conns by Pop")
+	ErrSamePool       = errors.New("pools: the same pool is asked for twice; two connections of one pool held at once can deadlock")
+	ErrUnknown        = errors.New("pools: no pool of this name in the group")
+	ErrType           = errors.New("pools: the pool's resources are of another type")
+	ErrStillOut       = errors.New("pools: closed, but not everything came back")
 
 	// errGoexit stands for user code that ended its goroutine.
 	errGoexit = errors.New("pools: called runtime.Goexit")
@@ -46,6 +50,7 @@ type PopError struct {
 	// Size and what the slots were. The four need not add up to Size: see
 	// Stats for all states.
 	Size, Held, Idle, Opening int
+	Own                       int           // of Held, by the goroutine that popped; counted with TrackHolders
 	Waiting                   int           // others that were waiting
 	Waited                    time.Duration // how long this Pop waited
 	Err                       error         // the reason: one of the errors above or the ctx's
@@ -59,6 +64,9 @@ func (e *PopError) Error() string {
 	fmt.Fprintf(&b, "pools: pop from %q: %s", e.Pool, strings.TrimPrefix(e.Err.Error(), "pools: "))
 	fmt.Fprintf(&b, " (waited %v; size %d, held %d, idle %d, opening %d, waiting %d)",
 		e.Waited.Round(time.Microsecond), e.Size, e.Held, e.Idle, e.Opening, e.Waiting)
+	if e.Own > 0 {
+		fmt.Fprintf(&b, ": this goroutine holds %d of these itself, so it may have waited for itself; push them first, or take all it needs from different pools", e.Own)
+	}
 	if e.OpenErr != nil {
 		fmt.Fprintf(&b, ": open: %v", e.OpenErr)
 	}
@@ -81,13 +89,6 @@ type CloseError struct {
 	Abandoned []string // calls of the connector that hang, as "Open for 12s"
 	Busy      int      // connections that are just being opened, checked, reset or closed
 	Err       error    // why the wait ended: the ctx's error, or that 30 s were over
-}
-
-// Holder is a connection that is lent, and the stack of the Pop that took it
-// if TrackHolders is on.
-type Holder struct {
-	ID    string
-	Stack string
 }
 
 func (e *CloseError) Error() string {
@@ -132,7 +133,7 @@ func (e *PanicError) Unwrap() error {
 
 // fieldError is one fault of a connector or of settings.
 func fieldError(field, format string, args ...any) error {
-	return fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%s: %w", field, fmt.Errorf(format, args...))
 }
 
 // Discard marks err so that the connection is closed instead of going back to
@@ -159,6 +160,15 @@ type timeouter interface {
 	Timeout() bool
 }
 
+// isTimeout reports whether err may say more of the user's patience than of
+// the connection.
+func isTimeout(err error) bool {
+	if t, ok := errors.AsType[timeouter](err); ok && t.Timeout() {
+		return true
+	}
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
 // mustGo is the safe default for Connector.Broken: after any error that may
 // have left an answer on its way, the connection is not lent again.
 func mustGo(err error) bool {
@@ -179,9 +189,9 @@ func mustGo(err error) bool {
 	return false
 }
 
-// hidden is an error of Open that is itself a deadline or a cancellation. It
-// keeps the text and is ErrOpenTimeout or nothing, so that it is never
-// mistaken for the end of the caller's own ctx.
+// hidden is a text of its own that is another error, or nothing. An error of
+// Open that is itself a deadline or a cancellation is hidden so that it is
+// never mistaken for the end of the caller's own ctx.
 type hidden struct {
 	text string
 	is   error

@@ -17,5 +17,10 @@ func GateOpen[T any](p *Pool[T]) bool {
 func KeeperRuns[T any](p *Pool[T]) bool {
 	p.lock()
 	defer p.unlock()
-	return p.keeper != nil && p.keeper.Stop() && p.keeper.Reset(lookEvery) == false
+	if p.keeper == nil || !p.keeper.Stop() {
+		return false
+	}
+	p.lookAt = 0
+	p.keep()
+	return true
 }

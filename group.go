@@ -1,12 +1,14 @@
 package pools
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"sync"
+	"time"
 )
 
 // AnyPool is a pool whose resources may be of any type. Every *Pool is one,
@@ -17,9 +19,16 @@ type AnyPool interface {
 	Available() int
 	Stats() Stats
 	Settings() Settings
+	Connections() iter.Seq[Connection]
+	Configure(change func(*Settings)) error
+	Refresh(ctx context.Context, over time.Duration) error
+	Pause()
+	Resume()
+	RevokeAll() int
 	Close(ctx context.Context) error
 
 	order() uint64
+	configurable
 	useAny(ctx context.Context, fn func(resource any) error) (ran bool, err error)
 }
 
@@ -96,6 +105,8 @@ func as[T any](resource any) T {
 	return r
 }
 
+func byOrder(a, b AnyPool) int { return cmp.Compare(a.order(), b.order()) }
+
 // useAll uses a connection of each pool at once, popped in the pools' order;
 // fn gets the resources in the order of pools.
 func useAll(ctx context.Context, all []AnyPool, fn func(resources []any) error) error {
@@ -103,7 +114,7 @@ func useAll(ctx context.Context, all []AnyPool, fn func(resources []any) error) 
 	for i := range turns {
 		turns[i] = i
 	}
-	slices.SortFunc(turns, func(i, j int) int { return int(all[i].order()) - int(all[j].order()) })
+	slices.SortFunc(turns, func(i, j int) int { return byOrder(all[i], all[j]) })
 	for _, p := range all {
 		if p.order() == 0 {
 			return ErrZero
@@ -218,6 +229,18 @@ func (g *Group) Stats() []Stats {
 		all = append(all, p.Stats())
 	}
 	return all
+}
+
+// Configure changes settings of all pools at once. change is called for each
+// with the settings in force, see [Pool.Configure]; if the result has faults
+// for any, all faults come in one error and no pool changes.
+func (g *Group) Configure(change func(name string, s *Settings)) error {
+	if change == nil {
+		return fieldError("Group.Configure", "change is nil; give the function that changes the settings")
+	}
+	all := g.list()
+	slices.SortFunc(all, byOrder)
+	return configure(all, change)
 }
 
 // Close closes all pools at once and returns their errors joined.

@@ -1,32 +1,55 @@
 package pools
 
 import (
-	"context"
+	"math/bits"
+	"math/rand/v2"
 	"runtime"
 	"time"
 	"weak"
 )
 
-// The keeper looks at every slot once a second, while anything is open. Time
-// is its business alone: a word that has not changed since its last look has
-// been idle, or held, since then. So idle times and lost leases cost the hot
-// path nothing.
+// The keeper looks at every slot now and then, while there is something to
+// keep. Time is its business alone: a slot that is still lent, or still not
+// lent, with the lease number of the last look has been so since then. So
+// lifetimes, idle times, leaks and lost leases cost the hot path nothing.
 //
-// Lost leases: a word that was held at two looks is marked watched, and the
-// slot lets go of the handle. From then on only leases reach it; if the
-// collector frees it, no lease is left, and nobody can push any more. A push
-// of a watched lease goes the slow way and gives the handle back.
+// A connection that must go while somebody has it is marked watched: its push
+// fails on the fast path, and the slow one closes it.
+//
+// Lost leases: when a connection has been lent for a second, its slot lets go
+// of the handle, after it was marked watched. From then on only leases reach
+// the handle; if the collector frees it, no lease is left, and nobody can
+// push any more. A push of a watched lease gives the handle back.
 const (
-	lookEvery    = time.Second
-	collectEvery = time.Minute // at most, for a program so blocked that it collects nothing itself
+	longestLook  = time.Second // between two looks
+	shortestLook = time.Millisecond
+	looksWithin  = 4                  // how often the keeper looks within the shortest time it keeps
+	letGoAfter   = int64(time.Second) // lent for so long, a slot lets go of its handle
+	calmEvery    = int64(time.Second)
+	collectEvery = int64(time.Minute) // at most, for a program so blocked that it collects nothing itself
 )
 
 // keeping is the part of the pool that the keeper owns.
 type keeping struct {
 	keeper      *time.Timer
-	keeps       bool // the keeper is running
-	stales      int  // slots in state stale
+	lookAt      int64         // when it will look; 0: it does not run
+	every       time.Duration // it looks at least so often
+	keepOpen    int           // how many connections MinIdle wants open, as of the last look
 	collectedAt int64
+	calmedAt    int64
+}
+
+// kept is what the keeper notes of a slot and its connection, under the
+// pool's lock.
+type kept struct {
+	seen       uint64 // the word at the last look
+	seenAt     int64  // when the slot was first seen with this lease number and lent, or not lent
+	checkedAt  int64  // when the connection was last checked; 0: never
+	refreshAt  int64  // from then on a Refresh wants it gone; 0: none does
+	generation uint64 // how many Refreshes there had been, and one, when its open began; 0: nothing is here
+	reported   uint64 // the lease that was last reported as a leak
+	leaving    bool   // its lifetime is over
+	suspected  bool   // another connection has failed since this one was used
 }
 
 // afterFunc calls do after d unless the pool has been dropped by then: a
@@ -40,16 +63,39 @@ func afterFunc[T any](p *Pool[T], d time.Duration, do func(*Pool[T])) *time.Time
 	})
 }
 
+// setPace says how often the keeper looks: some times within the shortest
+// time that it keeps.
+func (p *Pool[T]) setPace() {
+	s := &p.settings
+	shortest := looksWithin * longestLook
+	for _, d := range []time.Duration{s.MaxLifetime, s.IdleTimeout, s.KeepAlive, s.LeakAfter, s.CheckAfter} {
+		if d > 0 {
+			shortest = min(shortest, d)
+		}
+	}
+	p.every = max(shortest/looksWithin, shortestLook)
+}
+
 // keep sees to it that the keeper runs.
 func (p *Pool[T]) keep() {
-	if p.keeps || p.closed {
+	if p.lookAt == 0 {
+		p.lookNoLaterThan(p.now() + int64(p.every))
+	}
+}
+
+// lookNoLaterThan has the keeper look at t, or soon if that is too soon.
+func (p *Pool[T]) lookNoLaterThan(t int64) {
+	soon := p.now() + int64(max(p.every/100, shortestLook))
+	t = max(t, soon)
+	if p.closed && p.over || p.lookAt != 0 && p.lookAt <= t {
 		return
 	}
-	p.keeps = true
+	p.lookAt = t
+	after := time.Duration(t - p.now())
 	if p.keeper == nil {
-		p.keeper = afterFunc(p, lookEvery, (*Pool[T]).look)
+		p.keeper = afterFunc(p, after, (*Pool[T]).look)
 	} else {
-		p.keeper.Reset(lookEvery)
+		p.keeper.Reset(after)
 	}
 }
 
@@ -57,151 +103,202 @@ func (p *Pool[T]) keep() {
 func (p *Pool[T]) look() {
 	p.lock()
 	defer p.unlock()
-	p.keeps = false
-	if p.taken == 0 || p.closed && p.settings.Lost != LostClose {
+	p.lookAt = 0
+	p.trim()
+	if p.closed && (p.taken == 0 || p.settings.Lost != LostClose) || p.taken == 0 && p.settings.MinIdle == 0 {
 		return
 	}
-	now := p.now()
-	quiet := true // every connection is held, and was already at the last look
-	for _, s := range p.table.Load().slots {
-		word := s.word.Load()
-		if word != s.seen {
-			s.seen, s.seenAt = word, now
-			quiet = quiet && word&stateMask == watched
-			continue
-		}
-		switch word & stateMask {
-		case idle:
-			p.ageIdle(s, word, now)
-			quiet = false
-		case held:
-			// Only the holder could change the word meanwhile, and its swap
-			// fails from now on; it then waits for this lock.
-			if s.word.CompareAndSwap(word, with(word, watched)) { // model: watch
-				s.handle.Store(nil)
-				s.seen = with(word, watched)
-			}
-		case abandoned: // nothing to wait for here
-		case watched:
-			if s.conn.lost.Load() {
-				p.loseLease(s, word)
-				quiet = false
-			}
-		default:
-			quiet = false
-		}
-	}
+	next, stuck := p.tend()
 	p.calm()
 	p.settle()
-	if w := p.queue.first; quiet && w != nil && now-w.since >= int64(lookEvery) &&
-		(p.collectedAt == 0 || now-p.collectedAt >= int64(collectEvery)) {
+	now := p.now()
+	if w := p.queue.first; stuck && w != nil && now-w.since >= letGoAfter &&
+		(p.collectedAt == 0 || now-p.collectedAt >= collectEvery) {
 		// Everything is lent, nothing moves and somebody waits: a blocked
 		// program allocates nothing, so no collection would come by itself
 		// that could tell whether leases were lost.
 		p.collectedAt = now
 		go runtime.GC()
 	}
-	p.keeps = true
-	p.keeper.Reset(lookEvery)
+	p.lookNoLaterThan(next)
+}
+
+// tend does for every slot what is due. It returns when something will be
+// due next, and whether everything has been lent for long.
+func (p *Pool[T]) tend() (next int64, stuck bool) {
+	now := p.now()
+	next, stuck = now+int64(p.every), true
+	due := func(t int64) bool {
+		if t > now {
+			next = min(next, t)
+		}
+		return t <= now
+	}
+	idles := 0
+	slots := p.table.Load().slots
+	for _, s := range slots {
+		word := s.word.Load()
+		if leases(word) != leases(s.seen) || out(word) != out(s.seen) {
+			s.seenAt = now
+		}
+		s.seen = word
+		switch state := word & stateMask; {
+		case out(word):
+			stuck = stuck && now-s.seenAt >= letGoAfter && !s.conn.lost.Load()
+			p.tendLent(s, due)
+			continue
+		case state == idle || state == stale:
+			idles++
+		}
+		stuck = stuck && word&stateMask == abandoned
+	}
+
+	// From the last slot on: the first are used most. At most half of the
+	// idle ones expire, so that who comes after a lull still finds some.
+	expire, check := (idles+1)/2, (idles+1)/2
+	for i := len(slots) - 1; i >= 0; i-- {
+		s := slots[i]
+		word := s.word.Load()
+		if state := word & stateMask; state != idle && state != stale || leases(word) != leases(s.seen) || out(s.seen) {
+			continue
+		}
+		if p.tendIdle(s, word, due, &idles, &expire) {
+			continue
+		}
+		if p.checkIsDue(s, due) && check > 0 && p.takeOut(s, word) {
+			check--
+			idles--
+			p.check(s)
+		}
+	}
+	p.keepOpen = 0
+	if lack := p.settings.MinIdle - idles - p.aboutIdle - p.opening; lack > 0 {
+		p.keepOpen = p.taken - p.gone + lack
+	}
+	return next, stuck
+}
+
+// tendLent does what is due for a connection that somebody has.
+func (p *Pool[T]) tendLent(s *slot[T], due func(int64) bool) {
+	word := s.seen
+	if after := p.settings.LeakAfter; after > 0 && s.reported != leases(word) && due(s.seenAt+int64(after)) {
+		s.reported = leases(word)
+		p.leaks++
+		h := p.holderOf(s, word)
+		p.log(levelWarn, "pools: a connection has been held for longer than LeakAfter", "connection", h.ID,
+			"for", time.Duration(p.now()-s.seenAt), "goroutine", h.Goroutine, "taken at", h.Stack)
+	}
+	letGo := due(s.seenAt + letGoAfter)
+	s.leaving = due(p.lifeEnds(s))
+	refresh := s.refreshAt != 0 && due(s.refreshAt)
+	if word&stateMask == held && (letGo || s.leaving || refresh) {
+		// Only the holder could change the word meanwhile, and its swap
+		// fails from now on; it then waits for this lock.
+		if !s.word.CompareAndSwap(word, with(word, watched)) { // model: watch
+			return
+		}
+		s.seen = with(word, watched)
+	}
+	if letGo {
+		s.handle.Store(nil)
+		if s.conn.lost.Load() {
+			p.loseLease(s)
+		}
+	}
 }
 
 // loseLease deals with a watched slot whose lease nobody can reach any more.
-func (p *Pool[T]) loseLease(s *slot[T], word uint64) { // model: lost
+func (p *Pool[T]) loseLease(s *slot[T]) { // model: lost
 	s.conn.lost.Store(false) // report once
 	p.lost++
-	p.log(levelError, "pools: a Conn was forgotten without Push", "connection", p.id(s.conn),
-		"taken at", stackText(s.stack), "closing it", p.settings.Lost == LostClose)
+	h := p.holderOf(s, s.seen)
+	p.log(levelError, "pools: a Conn was forgotten without Push", "connection", h.ID,
+		"goroutine", h.Goroutine, "taken at", h.Stack, "closing it", p.settings.Lost == LostClose)
 	if p.settings.Lost == LostClose {
-		s.word.Store(with(word, returning)) // no lease is left that could end it
+		s.word.Store(with(s.seen, returning)) // no lease is left that could end it
 		p.close(s)
 	}
 }
 
-// ageIdle marks a connection that has been idle for CheckAfter. The fast path
-// does not match it then, and the next one who wants it has it checked.
-func (p *Pool[T]) ageIdle(s *slot[T], word uint64, now int64) {
-	after := p.settings.CheckAfter
-	if p.connector.Check == nil || after == Never || now-s.seenAt < int64(after) {
-		return
+// tendIdle closes a connection that is not lent, if that is due. It reports
+// whether it did, or somebody was faster.
+func (p *Pool[T]) tendIdle(s *slot[T], word uint64, due func(int64) bool, idles, expire *int) bool {
+	over := due(p.lifeEnds(s))
+	unused := p.settings.IdleTimeout != Never && *idles > p.settings.MinIdle && due(s.seenAt+int64(p.settings.IdleTimeout))
+	refresh := s.refreshAt != 0 && due(s.refreshAt) && p.mayRefresh()
+	if !refresh {
+		if !over && !unused || *expire == 0 {
+			return false
+		}
+		*expire--
 	}
-	if s.word.CompareAndSwap(word, with(word, stale)) {
-		p.stales++
+	if !p.takeOut(s, word) {
+		return true
 	}
+	if over || refresh {
+		p.expired++
+	} else {
+		p.idledOut++
+	}
+	*idles--
+	p.close(s)
+	return true
 }
 
-// alwaysChecks reports whether each connection is checked before it is lent.
-func (p *Pool[T]) alwaysChecks() bool {
-	return p.settings.CheckAfter == Always && p.connector.Check != nil
-}
-
-// suspect marks every idle connection for a check: one that broke is often
-// not the only one.
-func (p *Pool[T]) suspect() {
-	if p.connector.Check == nil || p.settings.CheckAfter == Never {
-		return
+// takeOut takes an idle or stale slot for the pool, unless a Pop is faster.
+func (p *Pool[T]) takeOut(s *slot[T], word uint64) bool {
+	if !s.word.CompareAndSwap(word, with(word, returning)) {
+		return false
 	}
-	for _, s := range p.table.Load().slots {
-		if word := s.word.Load(); word&stateMask == idle && s.word.CompareAndSwap(word, with(word, stale)) {
-			p.stales++
+	if word&stateMask == stale {
+		p.stales--
+		if s.suspected {
+			p.suspects--
 		}
 	}
+	return true
 }
 
-// startChecks has stale connections checked, one for each waiter that
-// nothing else under way will serve.
-func (p *Pool[T]) startChecks() {
-	if p.stales == 0 {
-		return
+// lifeEnds returns when a connection's lifetime is over: up to a tenth
+// earlier than MaxLifetime, each connection by another share, so that those
+// that were opened together do not go together.
+func (p *Pool[T]) lifeEnds(s *slot[T]) int64 {
+	life := int64(p.settings.MaxLifetime)
+	if p.settings.MaxLifetime == Never {
+		return int64(longest)
 	}
-	for _, s := range p.table.Load().slots {
-		if p.stales == 0 || p.queue.len <= p.aboutIdle {
-			return
-		}
-		if word := s.word.Load(); word&stateMask == stale {
-			s.word.Store(with(word, checking))
-			p.stales--
-			p.try(s, "Check", p.settings.CheckTimeout, p.connector.Check)
-		}
+	// Multiples of the golden ratio lie evenly, however many there are.
+	share := s.conn.number*0x9E3779B97F4A7C15 + lifetimeSalt
+	early, _ := bits.Mul64(uint64(life/10), share) // the tenth's share of 2^64
+	return s.conn.openedAt + life - int64(early)
+}
+
+// lifetimeSalt lets processes that began together end their connections at
+// other times.
+var lifetimeSalt = rand.Uint64()
+
+// leaves reports whether a connection that has come back to the pool must be
+// closed and not lent again.
+func (p *Pool[T]) leaves(s *slot[T]) bool {
+	if p.closed || p.excess() > 0 {
+		return true
 	}
-}
-
-// reset makes a returned connection clean, in the background.
-func (p *Pool[T]) reset(s *slot[T]) {
-	s.word.Store(with(s.word.Load(), resetting))
-	p.try(s, "Reset", p.settings.ResetTimeout, p.connector.Reset)
-}
-
-// try calls Check or Reset for a connection, which is about to be idle then:
-// it is released when the call succeeds and closed when it does not.
-func (p *Pool[T]) try(s *slot[T], name string, timeout time.Duration, fn func(context.Context, T) error) {
-	p.aboutIdle++
-	resource := s.conn.resource
-	p.run(name, context.Background(), timeout, func(ctx context.Context) error {
-		return fn(ctx, resource)
-	}, func(c *call, err error) {
-		p.aboutIdle--
-		switch {
-		case err == nil:
-			p.release(s)
-		case c.abandoned:
-			// Its Close may not run beside the call that hangs; late does it.
-			p.closedAs(name, err)
-			p.vacate(s, c)
-		default:
-			p.closedAs(name, err)
-			if name == "Check" {
-				p.suspect()
-			}
-			p.close(s)
-		}
-	}, func(c *call, err error) {
-		p.closeLate(s, resource, c.keepsSlot)
-	})
+	most := p.settings.MaxUses
+	if s.leaving || most != NoLimit && leases(s.word.Load())-s.conn.before >= uint64(most) ||
+		s.refreshAt != 0 && s.refreshAt <= p.now() && p.mayRefresh() {
+		p.expired++
+		return true
+	}
+	return false
 }
 
 // calm makes searches start closer together again: what spread them may be
 // over.
 func (p *Pool[T]) calm() {
+	if p.now()-p.calmedAt < calmEvery {
+		return
+	}
+	p.calmedAt = p.now()
 	if prefix := p.prefix.Load(); prefix > 1 {
 		p.prefix.CompareAndSwap(prefix, prefix/2)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -49,7 +50,8 @@ type opens struct {
 	probeAt    int64
 	openErr    error // the latest
 	openErrAt  int64
-	filling    int       // how many connections the Fills under way want open, at the most
+	filling    int       // how many connections the Fills and Refreshes under way want open, at the most
+	nextTry    int64     // MaxOpensPerSecond allows none before
 	fills      []*filler // told of each open's end
 	alarm      *time.Timer
 	alarmAt    int64 // when it will fire; 0: it is not set
@@ -85,7 +87,7 @@ func (p *Pool[T]) wanted() int {
 			}
 		}
 	}
-	return max(p.queue.len-hopes, p.filling-(p.taken-p.gone))
+	return max(p.queue.len-hopes, max(p.filling, p.keepOpen)-(p.taken-p.gone))
 }
 
 // startOpens starts what is wanted and allowed.
@@ -97,7 +99,7 @@ func (p *Pool[T]) startOpens() {
 		return // the prober alone
 	}
 	p.overstayed = false
-	if w := p.queue.first; w != nil && p.taken < len(p.table.Load().slots) {
+	if w := p.queue.first; w != nil && p.taken < p.settings.Size {
 		// A waiter older than a slow open, or one that has waited so long
 		// again since the window was last widened, is not helped by what is
 		// under way.
@@ -111,7 +113,7 @@ func (p *Pool[T]) startOpens() {
 			}
 		}
 	}
-	for p.opening < p.window && p.wanted() > 0 {
+	for p.opening < p.window && p.wanted() > 0 && p.nextTry <= p.now() {
 		s := p.vacantSlot()
 		if s == nil {
 			return
@@ -120,8 +122,12 @@ func (p *Pool[T]) startOpens() {
 	}
 }
 
-// vacantSlot returns the first vacant slot.
+// vacantSlot returns the first vacant slot, or nil if Size are taken. Slots
+// beyond Size count: they may be taken still.
 func (p *Pool[T]) vacantSlot() *slot[T] {
+	if p.taken >= p.settings.Size {
+		return nil
+	}
 	slots := p.table.Load().slots
 	for ; p.firstVacant < len(slots); p.firstVacant++ {
 		if s := slots[p.firstVacant]; s.word.Load()&stateMask == vacant {
@@ -137,6 +143,7 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 	// last connection and slept since must not find that word again, or it
 	// would lend a connection that is closed.
 	s.word.Store(with(s.word.Load()+oneLease, opening))
+	s.kept = kept{generation: p.refreshed}
 	p.spent++
 	p.taken++
 	p.opening++
@@ -146,9 +153,10 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 	}
 	var resource T
 	var got bool
-	began := p.now()
-	p.run("Open", values, p.settings.OpenTimeout, func(ctx context.Context) (err error) {
-		resource, err = p.tries(ctx, attempts)
+	began := p.turn()
+	t := tries{attempts, p.settings.OpenTimeout, p.settings.ReconnectSleep, began}
+	p.run("Open", values, t.timeout, func(ctx context.Context) (err error) {
+		resource, err = p.tryOpen(ctx, t)
 		got = err == nil
 		return err
 	}, func(c *call, err error) {
@@ -189,10 +197,41 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 	})
 }
 
-// tries calls Connector.Open until it succeeds, at most attempts times.
-func (p *Pool[T]) tries(ctx context.Context, attempts int) (T, error) {
+// tries is how an open goes on: the settings when it began.
+type tries struct {
+	attempts int
+	timeout  time.Duration
+	pause    time.Duration // the longest before the second
+	first    int64         // when the first may begin
+}
+
+// turn reserves a time at which a try may begin, for MaxOpensPerSecond.
+func (p *Pool[T]) turn() int64 {
+	rate := p.settings.MaxOpensPerSecond
+	if rate == NoLimit {
+		return p.now()
+	}
+	at := max(p.now(), p.nextTry)
+	p.nextTry = at + int64(time.Second)/int64(rate)
+	return at
+}
+
+// tryOpen calls Connector.Open until it succeeds.
+func (p *Pool[T]) tryOpen(ctx context.Context, t tries) (T, error) {
+	turn := t.first
 	for try := 0; ; try++ {
-		resource, err := p.connector.Open(ctx)
+		if try > 0 {
+			p.lock()
+			turn = p.turn()
+			p.unlock()
+		}
+		var resource T
+		err := context.Cause(ctx)
+		if sleep(ctx, time.Duration(turn-p.clock())) {
+			resource, err = p.connector.Open(ctx)
+		} else if err == nil {
+			err = context.Cause(ctx)
+		}
 		if err == nil && isNil(resource) {
 			err = errors.New("pools: Connector.Open returned nil and no error")
 		}
@@ -200,9 +239,9 @@ func (p *Pool[T]) tries(ctx context.Context, attempts int) (T, error) {
 			return resource, nil
 		}
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			err = &hidden{fmt.Sprintf("OpenTimeout (%v) ended it: %v", p.settings.OpenTimeout, err), ErrOpenTimeout}
+			err = &hidden{fmt.Sprintf("OpenTimeout (%v) ended it: %v", t.timeout, err), ErrOpenTimeout}
 		}
-		if try+1 == attempts || ctx.Err() != nil || !sleep(ctx, jitter(p.settings.ReconnectSleep, try)) {
+		if try+1 == t.attempts || ctx.Err() != nil || !sleep(ctx, jitter(t.pause, try)) {
 			var none T
 			if try > 0 {
 				err = fmt.Errorf("%w (after %d tries)", err, try+1)
@@ -227,6 +266,9 @@ func doubled(first time.Duration, n int, limit time.Duration) time.Duration {
 
 // sleep returns false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -283,7 +325,11 @@ func (p *Pool[T]) hope() bool {
 	if p.probing {
 		probes = 1
 	}
-	return p.opening-probes > 0 || p.taken-p.opening-p.gone > 0
+	lost := 0
+	if p.doubtful() {
+		lost = p.suspects
+	}
+	return p.opening-probes > 0 || p.taken-p.opening-p.gone-lost > 0
 }
 
 // probe tries whether the server is back.
@@ -314,12 +360,18 @@ func (p *Pool[T]) arm() {
 		if limit := p.settings.WaitTimeout; limit != Never {
 			at(w.since + int64(limit))
 		}
-		if p.taken < len(p.table.Load().slots) && !p.down() {
+	}
+	if !p.paused {
+		room := p.taken < p.settings.Size && !p.down()
+		if w != nil && room {
 			at(max(w.since, p.widenedAt) + p.slowOpen())
 		}
-	}
-	if p.down() && !p.probing {
-		at(p.probeAt)
+		if room && p.nextTry > p.now() && p.opening < p.window && p.wanted() > 0 {
+			at(p.nextTry)
+		}
+		if p.down() && !p.probing {
+			at(p.probeAt)
+		}
 	}
 	if due == 0 || p.alarmAt != 0 && p.alarmAt <= due {
 		return // it fires early enough, and then looks again
@@ -343,10 +395,14 @@ func (p *Pool[T]) onAlarm() {
 	}
 	if limit := p.settings.WaitTimeout; limit != Never {
 		for w := p.live(p.racer); w != nil && p.now()-w.since >= int64(limit); w = p.live(p.racer) {
-			p.refuse(w, ErrWaitTimeout)
+			reason := ErrWaitTimeout
+			if p.paused {
+				reason = ErrPaused
+			}
+			p.refuse(w, reason)
 		}
 	}
-	if p.down() && !p.probing && p.now() >= p.probeAt {
+	if !p.paused && p.down() && !p.probing && p.now() >= p.probeAt {
 		p.probe()
 	}
 	p.settle()
@@ -361,23 +417,20 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 	if p.gate.Load()&made == 0 {
 		return ErrZero
 	}
-	if n < 0 || n > p.settings.Size {
-		return fieldError("Fill", "n is %d; give a number from 0 to the pool's Size, %d", n, p.settings.Size)
-	}
 	p.lock()
+	if size := p.settings.Size; n < 0 || n > size {
+		defer p.unlock()
+		return fieldError("Fill", "n is %d; give a number from 0 to the pool's Size, %d", n, size)
+	}
 	f := &filler{wake: make(chan struct{}, 1)}
 	p.fills = append(p.fills, f)
 	defer func() {
 		p.lock()
 		defer p.unlock()
-		p.fills = remove(p.fills, f)
-		p.filling = 0
-		for _, other := range p.fills {
-			p.filling = max(p.filling, other.n)
-		}
+		p.endFill(f)
 	}()
 	first := p.vacantSlot()
-	if n > 0 && !p.closed && p.taken-p.gone == 0 && first != nil {
+	if n > 0 && !p.closed && !p.paused && p.taken-p.gone == 0 && first != nil {
 		p.open(first, 1, func(err error) {
 			if err == nil {
 				f.n = n // now the rest
@@ -392,6 +445,12 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 		case p.closed:
 			defer p.unlock()
 			return &fillError{p.name, open, n, ErrClosed}
+		case p.paused && open < n:
+			defer p.unlock()
+			return &fillError{p.name, open, n, ErrPaused}
+		case n > p.settings.Size:
+			defer p.unlock()
+			return &fillError{p.name, open, n, fmt.Errorf("Size was lowered to %d", p.settings.Size)}
 		case f.err != nil && open < n:
 			defer p.unlock()
 			return &fillError{p.name, open, n, f.err}
@@ -399,7 +458,7 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 			p.unlock()
 			return nil
 		}
-		p.filling = max(p.filling, f.n)
+		p.countFilling()
 		p.settle()
 		p.unlock()
 		select {
@@ -431,13 +490,21 @@ func (f *filler) tell(err error) {
 	}
 }
 
-func remove(fills []*filler, f *filler) []*filler {
-	for i := range fills {
-		if fills[i] == f {
-			return append(fills[:i], fills[i+1:]...)
-		}
+// countFilling is called when the fillers have changed.
+func (p *Pool[T]) countFilling() {
+	p.filling = 0
+	for _, f := range p.fills {
+		p.filling = max(p.filling, f.n)
 	}
-	return fills
+}
+
+func (p *Pool[T]) endFill(f *filler) {
+	p.fills = remove(p.fills, f)
+	p.countFilling()
+}
+
+func remove[E comparable](all []E, e E) []E {
+	return slices.DeleteFunc(all, func(other E) bool { return other == e })
 }
 
 // fillError says how far a Fill came.

@@ -46,7 +46,9 @@ type Pool[T any] struct {
 	spares                int
 
 	opens
+	checks
 	keeping
+	steering
 	ending
 
 	taken   int                // slots that are not vacant
@@ -65,48 +67,46 @@ const (
 	queueing                    // somebody waits for what is pushed
 	racing                      // a woken waiter is on its way
 	closed                      // Close was called
+	pausing                     // Pause was called: nothing is lent
+	shrunk                      // Size was lowered, and more is open
 	tracking                    // pops leave their stack
-	careful                     // pushes ask Broken, Reset or a Check
+	careful                     // pushes ask Broken, Reset, a Check or MaxUses
 
-	popsLook   = made | starving | closed | tracking // a Pop takes the fast path when this is just made
-	pushesSlow = starving | closed | careful         // a Push decides under the lock
-	pushesLook = queueing | starving | closed        // a Push that has made its slot idle has more to do
+	popsStop   = starving | closed | pausing           // a newcomer may not take what is idle
+	popsLook   = made | popsStop | tracking            // a Pop takes the fast path when this is just made
+	pushesSlow = starving | closed | shrunk | careful  // a Push decides under the lock
+	pushesLook = queueing | starving | closed | shrunk // a Push that has made its slot idle has more to do
 )
 
 var pools atomic.Uint64 // made in this process
 
-// New makes a pool. It opens nothing: connections are opened when they are
-// first needed, see Fill. All faults of name, connector and settings come in
-// one error.
+// New makes a pool. It opens nothing itself: connections are opened when they
+// are first needed, and in the background with MinIdle; see also Fill. All
+// faults of name, connector and settings come in one error.
 func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T], error) {
 	var faults []error
 	if name == "" {
 		faults = append(faults, fieldError("name", "is empty; give the name that logs, errors and statistics call the pool by"))
 	}
-	faults = append(faults, connector.complete(), settings.complete())
+	faults = append(faults, connector.complete(), settings.complete(connector.Check != nil))
 	if err := errors.Join(faults...); err != nil {
-		return nil, &newError{name, err}
+		return nil, &settingsError{"New", name, err}
 	}
 	p := &Pool[T]{
 		name:      name,
 		serial:    pools.Add(1),
 		connector: connector,
-		settings:  settings,
 		start:     time.Now().Add(-1),
 		calls:     make(map[*call]struct{}),
 	}
 	p.window = firstWindow
 	p.typicalOpen = unknownOpen
 	p.done = make(chan struct{})
-	p.table.Store(newTable[T](settings.Size))
-	gate := made
-	if settings.TrackHolders {
-		gate |= tracking
-	}
-	if connector.Broken != nil || connector.Reset != nil || p.alwaysChecks() {
-		gate |= careful
-	}
-	p.gate.Store(gate)
+	p.refreshed = 1
+	p.gate.Store(made)
+	p.lock()
+	defer p.unlock()
+	p.apply(settings)
 	return p, nil
 }
 
@@ -161,7 +161,7 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 }
 
 // mayTake reports whether a newcomer may take what is idle.
-func (p *Pool[T]) mayTake() bool { return p.gate.Load()&(made|starving|closed) == made }
+func (p *Pool[T]) mayTake() bool { return p.gate.Load()&(made|popsStop) == made }
 
 // TryPop takes an idle connection if there is one. It never waits, opens or
 // checks.
@@ -224,21 +224,28 @@ func UseResult[T, R any](ctx context.Context, p *Pool[T], fn func(resource T) (R
 func (p *Pool[T]) Name() string { return p.name }
 
 // Size returns how many connections may be open at once.
-func (p *Pool[T]) Size() int { return p.settings.Size }
+func (p *Pool[T]) Size() int { return p.Settings().Size }
 
 // Settings returns the settings in force, with the defaults filled in.
-func (p *Pool[T]) Settings() Settings { return p.settings }
+func (p *Pool[T]) Settings() Settings {
+	p.lock()
+	defer p.unlock()
+	return p.settings
+}
 
 // Available returns how many connections can be had without waiting for a
-// holder: those that are idle and those that may still be opened.
+// holder: those that are idle (also if they are checked first, which TryPop
+// does not do) and those that may still be opened. A pool that is closed or
+// paused has none.
 func (p *Pool[T]) Available() int {
-	if p.gate.Load()&made == 0 || p.gate.Load()&closed != 0 {
+	if p.gate.Load()&(made|closed|pausing) != made {
 		return 0
 	}
-	n := 0
+	p.lock()
+	defer p.unlock()
+	n := max(p.settings.Size-p.taken, 0)
 	for _, s := range p.table.Load().slots {
-		switch s.word.Load() & stateMask {
-		case vacant, idle, stale:
+		if state := s.word.Load() & stateMask; state == idle || state == stale {
 			n++
 		}
 	}
@@ -251,18 +258,11 @@ func (p *Pool[T]) takeConn() (Conn[T], bool) {
 	if h == nil {
 		return Conn[T]{}, false
 	}
-	if p.settings.TrackHolders {
-		p.track(h.slot)
+	conn := Conn[T]{h, lease}
+	if p.gate.Load()&tracking != 0 {
+		p.track(conn)
 	}
-	return Conn[T]{h, lease}, true
-}
-
-// track leaves the caller's stack in the slot that it holds.
-func (p *Pool[T]) track(s *slot[T]) {
-	stack := holderStack()
-	p.lock()
-	s.stack = stack
-	p.unlock()
+	return conn, true
 }
 
 // busy reports whether a yield may help: something is lent.
@@ -308,18 +308,25 @@ func (p *Pool[T]) lock() {
 // unlock unlocks and then does what must not happen under the lock: it tells
 // the waiters, and logs, since a Logger may use the pool.
 func (p *Pool[T]) unlock() {
-	told, logs := p.toldFirst, p.logs
+	told, logs, logger := p.unlockOnly()
+	tellAll(told)
+	logAll(logger, logs)
+}
+
+// unlockFirst is unlock for who holds other locks too: the rest is for later.
+func (p *Pool[T]) unlockFirst() (rest func()) {
+	told, logs, logger := p.unlockOnly()
+	return func() {
+		tellAll(told)
+		logAll(logger, logs)
+	}
+}
+
+func (p *Pool[T]) unlockOnly() (told *waiter[T], logs []logEntry, logger *slog.Logger) {
+	told, logs, logger = p.toldFirst, p.logs, p.settings.Logger
 	p.toldFirst, p.toldLast, p.logs, p.at = nil, nil, nil, 0
 	p.mu.Unlock()
-	for told != nil {
-		w := told
-		told, w.nextTold = w.nextTold, nil // before the token: then w is its Pop's
-		pauseBefore("token")
-		w.token <- struct{}{}
-	}
-	for _, l := range logs {
-		p.settings.Logger.Log(context.Background(), l.level, l.message, l.args...)
-	}
+	return told, logs, logger
 }
 
 const lockTries = 200
@@ -335,6 +342,14 @@ const (
 	levelWarn  = slog.LevelWarn
 	levelError = slog.LevelError
 )
+
+func logAll(logger *slog.Logger, logs []logEntry) {
+	for _, l := range logs {
+		if logger != nil { // it may have been changed since
+			logger.Log(context.Background(), l.level, l.message, l.args...)
+		}
+	}
+}
 
 // log notes what unlock will log.
 func (p *Pool[T]) log(level slog.Level, message string, args ...any) {
@@ -354,13 +369,13 @@ func (p *Pool[T]) setGate(bits uint32, on bool) {
 	}
 }
 
-// newError is the faults that New found.
-type newError struct {
-	pool string
-	err  error
+// settingsError is the faults that New or Configure found.
+type settingsError struct {
+	in, pool string
+	err      error
 }
 
-func (e *newError) Error() string {
-	return "pools: New(" + strconv.Quote(e.pool) + "):\n" + e.err.Error()
+func (e *settingsError) Error() string {
+	return "pools: " + e.in + "(" + strconv.Quote(e.pool) + "):\n" + e.err.Error()
 }
-func (e *newError) Unwrap() error { return e.err }
+func (e *settingsError) Unwrap() error { return e.err }

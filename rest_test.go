@@ -34,18 +34,50 @@ func AtRest[T any](p *Pool[T]) error {
 	wrong(len(queued) != n, "%d wait, %d were counted", len(queued), n)
 	wrong(live != n, "%d waiters' ctx ended and they are still there", n-live)
 	if n > 0 && !p.closed {
-		wrong(are[idle] > 0, "%d wait beside %d idle ones", n, are[idle])
-		wrong(are[stale] > 0 && p.aboutIdle < n, "%d wait beside %d that should be checked", n, are[stale])
-		wrong(are[vacant] > 0 && p.opening < p.window && n > p.opening+p.aboutIdle && !p.down(),
-			"%d wait beside %d vacant slots, %d opens and a window of %d", n, are[vacant], p.opening, p.window)
+		wrong(are[idle] > 0 && !p.paused, "%d wait beside %d idle ones", n, are[idle])
+		wrong(are[stale] > 0 && p.aboutIdle < n && !p.paused && !p.doubtful(), "%d wait beside %d that should be checked", n, are[stale])
+		room := p.settings.Size - p.taken
+		wrong(room > 0 && p.opening < p.window && n > p.opening+p.aboutIdle && !p.down() && !p.paused && p.nextTry <= p.now(),
+			"%d wait beside room for %d, %d opens and a window of %d", n, room, p.opening, p.window)
 		wrong(p.alarmAt == 0, "%d wait and no alarm is set", n)
+	}
+	wrong(p.excess() > 0 && are[idle]+are[stale] > 0, "%d are too many and %d are idle", p.excess(), are[idle]+are[stale])
+	wrong(p.excess() > 0 && gate&shrunk == 0, "%d are too many and the gate does not say so", p.excess())
+	wrong(p.taken <= p.settings.Size && gate&shrunk != 0 && !p.closed, "nothing is too many and the gate says shrunk")
+	wrong((gate&pausing != 0) != p.paused, "paused: %v, and the gate says so: %v", p.paused, gate&pausing != 0)
+	wrong(p.taken != len(p.table.Load().slots)-are[vacant], "%d are not vacant, %d were counted", len(p.table.Load().slots)-are[vacant], p.taken)
+	wrong(p.opening != are[opening], "%d are opening, %d were counted", are[opening], p.opening)
+	wrong(p.gone != are[closing]+are[abandoned], "%d are closing or hung, %d were counted", are[closing]+are[abandoned], p.gone)
+	wrong(p.hung != are[abandoned], "%d are hung, %d were counted", are[abandoned], p.hung)
+	wrong(p.aboutIdle != are[checking]+are[resetting], "%d are checked or reset, %d were counted", are[checking]+are[resetting], p.aboutIdle)
+	open := p.taken - p.opening - p.hung
+	wrong(open > 0 && !p.closed && p.lookAt == 0, "%d are open and the keeper sleeps", open)
+	suspects := 0
+	for i, s := range p.table.Load().slots {
+		state := s.word.Load() & stateMask
+		if s.suspected && state == stale {
+			suspects++
+		}
+		wrong(s.index != i, "slot %d is at %d", s.index, i)
+		wrong(s.suspected && state == idle, "slot %d is suspected and idle", i)
+		wrong((s.generation != 0) != (s.conn != nil || state == opening), "slot %d is of generation %d, state %d", i, s.generation, state)
+	}
+	wrong(suspects != p.suspects, "%d are suspected, %d were counted", suspects, p.suspects)
+	for _, r := range p.refreshes {
+		left := 0
+		for _, s := range p.table.Load().slots {
+			if s.generation != 0 && s.generation < r.generation {
+				left++
+			}
+		}
+		wrong(left != r.left, "a Refresh has %d left, %d were counted", left, r.left)
 	}
 	wrong(n > 0 && p.closed, "%d wait for a closed pool", n)
 	wrong(p.racer != nil || gate&racing != 0, "somebody races")
 	wrong((gate&queueing != 0) != (n > 0), "%d wait and the gate says queueing: %v", n, gate&queueing != 0)
 	wrong(gate&starving != 0 && n == 0, "nobody waits and the gate says starving")
 	wrong(p.toldFirst != nil || p.toldLast != nil, "somebody is to be told")
-	wrong(are[stale] != p.stales && !p.closed, "%d are stale, %d were counted", are[stale], p.stales)
+	wrong(are[stale] != p.stales, "%d are stale, %d were counted", are[stale], p.stales)
 
 	spare := make(map[*waiter[T]]bool)
 	for w := p.spareFirst; w != nil && !spare[w]; w = w.next {

@@ -20,7 +20,8 @@ const (
 	idle                    // a connection that anybody may take
 	stale                   // idle, but to be checked before it is lent
 	held                    // lent
-	watched                 // held for long: the slot let go of its handle, see keeping.go
+	watched                 // held, and its push must go the slow way, see keeping.go
+	revoked                 // held, but the lease was ended by RevokeAll
 	returning               // the lease has ended, Broken is being asked
 	checking                // Connector.Check is at work
 	resetting               // Connector.Reset is at work
@@ -28,6 +29,12 @@ const (
 	abandoned               // user code hung past its timeout and kept the slot
 	states                  // how many there are
 )
+
+// stateNames are what users call the states.
+var stateNames = [states]string{
+	"vacant", "opening", "idle", "stale", "held", "held", "revoked",
+	"returning", "checking", "resetting", "closing", "hung",
+}
 
 const (
 	stateBits = 4
@@ -44,6 +51,12 @@ func with(word, state uint64) uint64 { return word&^stateMask | state }
 // leases returns the number in word: how often the slot was lent.
 func leases(word uint64) uint64 { return word >> stateBits }
 
+// out reports whether somebody has the connection.
+func out(word uint64) bool {
+	state := word & stateMask
+	return state == held || state == watched || state == revoked
+}
+
 // slot is a place for one connection. Only its word is shared; the other
 // fields belong to whoever the word says owns the slot: the pool (under its
 // lock) while opening, checking, resetting, closing or vacant, the holder
@@ -52,7 +65,7 @@ type slot[T any] struct {
 	word atomic.Uint64
 
 	// handle is the connection's handle while idle or held, so that nothing
-	// is collected on the fast path; nil when watched. A Pop reads it before
+	// is collected on the fast path; nil when watched for long. A Pop reads it before
 	// its swap: one that sleeps between the two for so long that the keeper
 	// lets go of the handle has it already. That the swap succeeds says that
 	// the handle read is the right one, since no word comes twice in a slot:
@@ -60,19 +73,20 @@ type slot[T any] struct {
 	handle atomic.Pointer[handle[T]]
 	conn   *connection[T] // nil when vacant or opening
 
-	group *group // for many slots: where to say that this one is idle
+	// group says where to note that this slot is idle, for many slots. Only a
+	// new table changes it. A push that reads an old one is harmless: all
+	// bits of a new group are set, so who clears this slot's has looked at
+	// the slot since, see group.
+	group atomic.Pointer[group]
 	index int
 
-	// The keeper's, under the pool's lock: the word at its last look and
-	// when it first saw that word, on the pool's clock.
-	seen   uint64
-	seenAt int64
+	kept // the keeper's
 
-	stack []uintptr // of the holder's Pop, with TrackHolders; under the pool's lock
+	holder *holder // with TrackHolders; under the pool's lock
 
 	// Neighbours on one cache line, or on two that are fetched as a pair,
 	// slow each other down.
-	_ [128 - 10*8]byte
+	_ [128 - 13*8]byte
 }
 
 // connection is a resource in its slot. It never changes, except for lost
@@ -111,7 +125,9 @@ const fewSlots = 64
 // Whoever makes a slot idle sets its bit if it is clear, and then the bit
 // above. Whoever takes one leaves the bit. Whoever finds a bit set for a slot
 // that is not idle clears it and looks again: the slot may have become idle,
-// and its push may have seen the bit still set.
+// and its push may have seen the bit still set. A new group begins with all
+// bits set, after its slots know it: a push that did not know it yet has made
+// its slot idle before any of these bits can have been cleared.
 type group struct {
 	bits    atomic.Uint64
 	head    *atomic.Uint64
@@ -119,9 +135,19 @@ type group struct {
 	_       [128 - 24]byte
 }
 
-func newTable[T any](size int) *table[T] {
+// newTable makes a table of that many slots, the first of them those of old,
+// which may be nil. Under the lock, once old is in use.
+func newTable[T any](size int, old *table[T]) *table[T] {
 	t := &table[T]{slots: make([]*slot[T], size)}
-	block := make([]slot[T], size)
+	kept := 0
+	if old != nil {
+		kept = copy(t.slots, old.slots)
+	}
+	block := make([]slot[T], size-kept)
+	for i := range block {
+		block[i].index = kept + i
+		t.slots[kept+i] = &block[i]
+	}
 	if size > fewSlots {
 		t.groups = make([]group, (size+63)/64)
 		t.heads = make([]atomic.Uint64, (len(t.groups)+63)/64)
@@ -130,19 +156,24 @@ func newTable[T any](size int) *table[T] {
 			t.groups[i].headBit = 1 << (i % 64)
 		}
 	}
-	for i := range t.slots {
-		s := &block[i]
-		s.index = i
-		if t.groups != nil {
-			s.group = &t.groups[i/64]
+	for i, s := range t.slots {
+		if t.groups == nil {
+			s.group.Store(nil)
+			continue
 		}
-		t.slots[i] = s
+		g := &t.groups[i/64]
+		s.group.Store(g) // first this, then the bit
+		g.mark(i)
 	}
 	return t
 }
 
 // hint says that the slot is idle. It follows the store of the word.
-func (s *slot[T]) hint() { s.group.mark(s.index) }
+func (s *slot[T]) hint() {
+	if g := s.group.Load(); g != nil {
+		g.mark(s.index)
+	}
+}
 
 func (g *group) mark(index int) {
 	bit := uint64(1) << (index % 64)
@@ -162,15 +193,16 @@ func (p *Pool[T]) take() (*handle[T], uint64) {
 	if prefix := p.prefix.Load(); prefix > 1 {
 		first = start(prefix, p.salt.Load())
 	}
-	if first < len(t.slots) {
-		s := t.slots[first]
-		if word := s.word.Load(); word&stateMask == idle {
-			h := s.handle.Load()
-			if s.word.CompareAndSwap(word, word+popStep) { // model: pop_fast
-				return h, word + popStep
-			}
-			p.collided()
+	if first >= len(t.slots) {
+		first = 0 // the table was replaced by a shorter one
+	}
+	s := t.slots[first]
+	if word := s.word.Load(); word&stateMask == idle {
+		h := s.handle.Load()
+		if s.word.CompareAndSwap(word, word+popStep) { // model: pop_fast
+			return h, word + popStep
 		}
+		p.collided()
 	}
 	return p.search(t, first)
 }

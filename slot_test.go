@@ -263,7 +263,7 @@ func FuzzHints(f *testing.F) {
 				if s.word.Load()&stateMask != idle {
 					continue
 				}
-				if s.group.bits.Load()&(1<<(s.index%64)) == 0 || s.group.head.Load()&s.group.headBit == 0 {
+				if g := s.group.Load(); g.bits.Load()&(1<<(s.index%64)) == 0 || g.head.Load()&g.headBit == 0 {
 					t.Fatalf("slot %d is idle and cannot be found", s.index)
 				}
 			}
@@ -302,7 +302,7 @@ func TestNoWordComesTwice(t *testing.T) {
 		s := p.table.Load().slots[0]
 		before, conn := s.word.Load(), s.conn
 		p.lock()
-		p.suspect()
+		p.suspect(true)
 		p.unlock()
 		lease, err := p.Pop(t.Context())
 		if err != nil {

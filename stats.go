@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Stats is a snapshot of a pool. The states add up to Size. Times are in
-// nanoseconds when marshalled to JSON.
+// Stats is a snapshot of a pool. The states add up to Size and Excess. Times
+// are in nanoseconds when marshalled to JSON.
 type Stats struct {
 	Name string
 	Size int
@@ -19,12 +19,15 @@ type Stats struct {
 	Idle      int
 	Stale     int // idle for longer than CheckAfter: checked before they are lent
 	Held      int
+	Revoked   int // lent, but the lease was ended by RevokeAll
 	Checking  int
 	Resetting int
 	Returning int
 	Closing   int
 	Hung      int // kept by an abandoned call
+	Excess    int // how many of these are beyond Size, after Size was lowered
 
+	Paused    bool
 	Waiting   int // goroutines that wait now
 	Abandoned int // calls of the connector that hang, past their timeout
 
@@ -38,6 +41,9 @@ type Stats struct {
 	OpenErrors   uint64 // opens that failed with all their tries
 	Closed       uint64 // Opened = open now + Closed + Detached, when nothing hangs
 	Detached     uint64
+	Expired      uint64 // taken out for MaxLifetime, MaxUses or Refresh
+	IdledOut     uint64 // taken out for IdleTimeout
+	Leaks        uint64 // leases that lasted longer than LeakAfter
 	Lost         uint64 // Conns forgotten without a Push
 	Misused      uint64 // ended leases that were pushed, destroyed or detached again
 	Abandonments uint64
@@ -48,7 +54,7 @@ type counters struct {
 	waits, refused                                      uint64
 	waitTime, longestWait                               int64
 	opened, openErrors, closes, detached, lost, misused uint64
-	abandonments                                        uint64
+	abandonments, expired, idledOut, leaks              uint64
 }
 
 // waited counts a wait that has ended.
@@ -71,7 +77,9 @@ func (p *Pool[T]) Stats() Stats {
 		Waits: p.waits, WaitsFailed: p.refused,
 		WaitTime: time.Duration(p.waitTime), LongestWait: time.Duration(p.longestWait),
 		Opened: p.opened, OpenErrors: p.openErrors, Closed: p.closes, Detached: p.detached,
+		Expired: p.expired, IdledOut: p.idledOut, Leaks: p.leaks,
 		Lost: p.lost, Misused: p.misused, Abandonments: p.abandonments,
+		Paused: p.paused, Excess: max(p.taken-p.settings.Size, 0),
 	}
 	for c := range p.calls {
 		if c.abandoned {
@@ -84,9 +92,11 @@ func (p *Pool[T]) Stats() Stats {
 		in[word&stateMask]++
 		st.Leases += leases(word)
 	}
-	st.Leases -= p.spent
-	st.Vacant, st.Opening, st.Idle, st.Stale = in[vacant], in[opening], in[idle], in[stale]
-	st.Held, st.Checking, st.Resetting = in[held]+in[watched], in[checking], in[resetting]
+	st.Leases += p.trimmed - p.spent
+	// Slots beyond Size are there until they are not needed any more.
+	st.Vacant = st.Size + st.Excess - p.taken
+	st.Opening, st.Idle, st.Stale = in[opening], in[idle], in[stale]
+	st.Held, st.Revoked, st.Checking, st.Resetting = in[held]+in[watched], in[revoked], in[checking], in[resetting]
 	st.Returning, st.Closing, st.Hung = in[returning], in[closing], in[abandoned]
 	return st
 }
@@ -104,16 +114,20 @@ func (p *Pool[T]) failure(since int64, reason error) *PopError {
 	return e
 }
 
-// count adds what the slots are to the error of a Pop. It needs no lock, so
-// that ten thousand Pops that fail at once do not hold it for long.
+// count adds what the slots are to the error of a Pop, in the goroutine of
+// that Pop. It needs no lock (but with TrackHolders), so that ten thousand
+// Pops that fail at once do not hold it for long.
 func (p *Pool[T]) count(e *PopError) {
 	for _, s := range p.table.Load().slots {
-		switch s.word.Load() & stateMask {
-		case held, watched:
+		switch word := s.word.Load(); {
+		case out(word):
 			e.Held++
-		case idle, stale:
+		case word&stateMask == idle || word&stateMask == stale:
 			e.Idle++
 		}
+	}
+	if p.gate.Load()&tracking != 0 {
+		e.Own = p.heldBy(goroutineID())
 	}
 }
 

@@ -121,8 +121,8 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		default:
 			w.leave()
 		}
-		if p.settings.TrackHolders {
-			p.track(conn.handle.slot)
+		if p.gate.Load()&tracking != 0 {
+			p.track(conn)
 		}
 		return conn, nil
 	}
@@ -139,7 +139,7 @@ func (w *waiter[T]) leave() {
 // something meanwhile.
 func (p *Pool[T]) race(w *waiter[T]) (*handle[T], uint64) {
 	for range polls {
-		if p.gate.Load()&(starving|closed) != 0 || w.ctx.Err() != nil {
+		if p.gate.Load()&popsStop != 0 || w.ctx.Err() != nil {
 			break
 		}
 		if h, lease := p.take(); h != nil {
@@ -176,9 +176,13 @@ func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 	granted, refused := w.handle != nil, w.err
 	if granted { // model: push_on
 		s := w.handle.slot
-		s.handle.Store(w.handle)               // if this took seconds the keeper has let go of it
-		s.word.Store(with(w.lease, returning)) // nobody else has seen this lease
-		p.release(s)
+		was := s.word.Swap(with(w.lease, returning)) // nobody else has this lease; the lock keeps keeper and RevokeAll away
+		if was&stateMask == revoked {
+			p.close(s)
+		} else {
+			s.handle.Store(w.handle) // if this took seconds the keeper has let go of it
+			p.release(s)
+		}
 	}
 	if p.racer == w { // model: pass_wake
 		p.racer = nil
@@ -209,12 +213,15 @@ func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 // pushed is the rest of a Push whose slot is idle already and that saw
 // something at the gate.
 func (p *Pool[T]) pushed(gate uint32, lease uint64) {
-	if gate&(starving|closed|racing) == racing && leases(lease)%clockEvery != 0 {
+	if gate&(starving|closed|shrunk|racing) == racing && leases(lease)%clockEvery != 0 {
 		return // the racer is on its way and will look
 	}
 	p.lock()
 	defer p.unlock()
 	if p.racer != nil && !p.closed {
+		if gate&shrunk != 0 {
+			p.shed()
+		}
 		if p.overdue(p.racer) {
 			p.setGate(starving, true)
 		}
@@ -231,7 +238,7 @@ func (p *Pool[T]) passOn() { // model: pass_on
 	if w != nil && p.overdue(w) {
 		p.setGate(starving, true)
 	}
-	if p.closed || w == nil || p.gate.Load()&starving != 0 || !p.anyIdle() {
+	if w == nil || p.gate.Load()&(popsStop|shrunk) != 0 || !p.anyIdle() {
 		p.settle()
 		return
 	}
@@ -247,9 +254,12 @@ func (p *Pool[T]) settle() { // model: settle
 		p.settleClosed()
 		return
 	}
+	if p.gate.Load()&shrunk != 0 {
+		p.shed()
+	}
 	if p.racer == nil {
 		p.setGate(racing, false)
-		for w := p.live(nil); w != nil; w = p.live(nil) {
+		for w := p.live(nil); w != nil && !p.paused; w = p.live(nil) {
 			h, lease := p.search(p.table.Load(), 0)
 			if h == nil {
 				break
@@ -264,9 +274,11 @@ func (p *Pool[T]) settle() { // model: settle
 
 // provide sees to it that what the waiters may hope for is under way.
 func (p *Pool[T]) provide() {
-	p.failHopeless()
-	p.startChecks()
-	p.startOpens()
+	if !p.paused {
+		p.failHopeless()
+		p.startChecks()
+		p.startOpens()
+	}
 	p.arm()
 }
 
@@ -282,11 +294,11 @@ func (p *Pool[T]) calmQueue() {
 // waiter's, or anybody's. It reports whether a waiter got it.
 func (p *Pool[T]) release(s *slot[T]) bool { // model: give_back, hand_on
 	word := s.word.Load()
-	if p.closed {
+	if p.leaves(s) {
 		p.close(s)
 		return false
 	}
-	if w := p.live(p.racer); w != nil {
+	if w := p.live(p.racer); w != nil && !p.paused {
 		lease := with(word+oneLease, held)
 		s.word.Store(lease)
 		p.grant(w, s.handle.Load(), lease)
@@ -298,9 +310,7 @@ func (p *Pool[T]) release(s *slot[T]) bool { // model: give_back, hand_on
 		return false
 	}
 	s.word.Store(with(word, idle))
-	if s.group != nil {
-		s.hint()
-	}
+	s.hint()
 	return false
 }
 
@@ -320,6 +330,16 @@ func (p *Pool[T]) refuse(w *waiter[T], reason error) {
 	w.err = p.failure(w.since, reason)
 	p.keepSpare(w)
 	p.tell(w)
+}
+
+// tellAll sends waiters their tokens.
+func tellAll[T any](told *waiter[T]) {
+	for told != nil {
+		w := told
+		told, w.nextTold = w.nextTold, nil // before the token: then w is its Pop's
+		pauseBefore("token")
+		w.token <- struct{}{}
+	}
 }
 
 // tell has unlock send w its token.

@@ -219,9 +219,9 @@ func Make(tb testing.TB, server *Server, settings pools.Settings, options ...Opt
 func Check(tb testing.TB, pool pools.AnyPool, server *Server) {
 	tb.Helper()
 	st := pool.Stats()
-	sum := st.Vacant + st.Opening + st.Idle + st.Stale + st.Held + st.Checking +
+	sum := st.Vacant + st.Opening + st.Idle + st.Stale + st.Held + st.Revoked + st.Checking +
 		st.Resetting + st.Returning + st.Closing + st.Hung
-	if sum != st.Size {
+	if sum != st.Size+st.Excess {
 		tb.Errorf("poolstest: the states of %+v add up to %d", st, sum)
 	}
 	if uint64(server.Opened()) < st.Opened {

@@ -1,0 +1,159 @@
+package pools
+
+import (
+	"bytes"
+	"fmt"
+	"iter"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Who holds what: with TrackHolders each Pop leaves its stack and the number
+// of its goroutine in the slot, with the lease they belong to.
+
+// Holder is a connection that is lent, and who took it. Goroutine and Stack
+// are known with TrackHolders only.
+type Holder struct {
+	ID        string
+	Goroutine uint64 // its number in goroutine dumps; 0: not known
+	Stack     string // of the Pop
+}
+
+// holder is what a tracked Pop leaves. It is not changed afterwards.
+type holder struct {
+	lease     uint64
+	goroutine uint64
+	depth     int
+	stack     [32]uintptr
+}
+
+// track leaves the caller's stack in the slot that it holds.
+func (p *Pool[T]) track(conn Conn[T]) {
+	h := &holder{lease: leases(conn.lease), goroutine: goroutineID()}
+	h.depth = runtime.Callers(4, h.stack[:]) // without Callers, track, and the two functions under Pop
+	p.lock()
+	defer p.unlock()
+	conn.handle.slot.holder = h
+}
+
+// holderIn returns who has the slot whose word this is, or nil if nobody has
+// it or it is not known. Under the lock.
+func (s *slot[T]) holderIn(word uint64) *holder {
+	if h := s.holder; out(word) && h != nil && h.lease == leases(word) {
+		return h
+	}
+	return nil
+}
+
+// holderOf is the same for users, with the connection's ID.
+func (p *Pool[T]) holderOf(s *slot[T], word uint64) Holder {
+	of := Holder{ID: p.id(s.conn)}
+	if h := s.holderIn(word); h != nil {
+		of.Goroutine, of.Stack = h.goroutine, h.text()
+	}
+	return of
+}
+
+// heldBy counts the connections that a goroutine holds.
+func (p *Pool[T]) heldBy(goroutine uint64) (n int) {
+	p.lock()
+	defer p.unlock()
+	for _, s := range p.table.Load().slots {
+		if h := s.holderIn(s.word.Load()); h != nil && h.goroutine == goroutine {
+			n++
+		}
+	}
+	return n
+}
+
+// goroutineID returns the number of this goroutine. The runtime tells it only
+// at the head of a stack trace: "goroutine 7 [running]:".
+func goroutineID() uint64 {
+	var head [40]byte
+	fields := bytes.Fields(head[:runtime.Stack(head[:], false)])
+	if len(fields) < 2 {
+		return 0
+	}
+	id, _ := strconv.ParseUint(string(fields[1]), 10, 64)
+	return id
+}
+
+// text writes the stack as panics do: function, file and line.
+func (h *holder) text() string {
+	var b strings.Builder
+	frames := runtime.CallersFrames(h.stack[:h.depth])
+	for more := h.depth > 0; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		fmt.Fprintf(&b, "%s\n\t%s:%d\n", frame.Function, frame.File, frame.Line)
+	}
+	return b.String()
+}
+
+// Connection is what one connection of a pool was at the moment of a
+// [Pool.Connections].
+type Connection struct {
+	ID    string
+	State string // idle, stale, held, revoked, returning, checking, resetting or closing
+	Age   time.Duration
+	Uses  int
+	// For is how long it has been lent, or not lent: at least, since the
+	// keeper saw it only at its last look, up to a second ago.
+	For       time.Duration
+	Goroutine uint64 // that holds it, and the stack of its Pop: see Holder
+	Stack     string
+}
+
+// Connections returns all open connections as they were at one moment, when
+// the iteration began. The pool's lock is held for that moment only, some
+// nanoseconds a slot.
+func (p *Pool[T]) Connections() iter.Seq[Connection] {
+	return func(yield func(Connection) bool) {
+		now, all := p.glance()
+		for _, g := range all {
+			c := Connection{
+				ID: p.id(g.conn), State: stateNames[g.word&stateMask],
+				Age: time.Duration(now - g.conn.openedAt), Uses: int(leases(g.word) - g.conn.before),
+				For: time.Duration(now - g.since),
+			}
+			if h := g.holder; h != nil {
+				c.Goroutine, c.Stack = h.goroutine, h.text()
+			}
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// glimpse is what Connections reads of a slot under the lock. The rest is
+// written out afterwards.
+type glimpse[T any] struct {
+	conn   *connection[T]
+	word   uint64
+	since  int64
+	holder *holder
+}
+
+func (p *Pool[T]) glance() (now int64, all []glimpse[T]) {
+	if p.gate.Load()&made == 0 {
+		return 0, nil
+	}
+	p.lock()
+	defer p.unlock()
+	now = p.now()
+	for _, s := range p.table.Load().slots {
+		if s.conn == nil {
+			continue
+		}
+		g := glimpse[T]{s.conn, s.word.Load(), now, nil}
+		if leases(g.word) == leases(s.seen) && out(g.word) == out(s.seen) {
+			g.since = s.seenAt
+		}
+		g.holder = s.holderIn(g.word)
+		all = append(all, g)
+	}
+	return now, all
+}

@@ -1,0 +1,107 @@
+package pools
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// UnmarshalJSON writes the fields that data names into s and leaves the
+// others, so that a file need only name what differs:
+//
+//	{"Size": 20, "IdleTimeout": "90s", "MaxLifetime": "Never", "MaxWaiting": "NoLimit"}
+//
+// Durations are strings as [time.ParseDuration] takes them, or "Never" or
+// "Always"; counts are numbers or "NoLimit"; Lost is "LostClose" or
+// "LostReport". Upper and lower case do not matter. All faults come in one
+// error, which names the fields, and then s is as it was. A Logger cannot be
+// in a file.
+func (s *Settings) UnmarshalJSON(data []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return err
+	}
+	next := *s
+	v := reflect.ValueOf(&next).Elem()
+	var faults []error
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		field, ok := v.Type().FieldByNameFunc(func(n string) bool { return strings.EqualFold(n, name) })
+		if !ok || field.Tag.Get("json") == "-" {
+			faults = append(faults, fieldError("Settings."+name, "is not a setting that JSON can give; see pools.Settings for those that are"))
+			continue
+		}
+		if err := fromJSON(v.FieldByIndex(field.Index), fields[name]); err != nil {
+			faults = append(faults, fieldError("Settings."+field.Name, "is %s; %w", fields[name], err))
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	*s = next
+	return nil
+}
+
+// words are what JSON may give instead of a number.
+var words = map[reflect.Type]map[string]int64{
+	reflect.TypeFor[time.Duration](): {"Never": int64(Never), "Always": int64(Always)},
+	reflect.TypeFor[int]():           {"NoLimit": int64(NoLimit)},
+	reflect.TypeFor[LostPolicy]():    {"LostClose": int64(LostClose), "LostReport": int64(LostReport)},
+}
+
+var remedies = map[reflect.Type]string{
+	reflect.TypeFor[time.Duration](): `give a string as "5s" or "1h30m", "Never" or "Always"`,
+	reflect.TypeFor[int]():           `give a whole number or "NoLimit"`,
+	reflect.TypeFor[LostPolicy]():    `give "LostClose" or "LostReport"`,
+	reflect.TypeFor[bool]():          "give true or false",
+}
+
+func fromJSON(field reflect.Value, data json.RawMessage) error {
+	remedy := errors.New(remedies[field.Type()])
+	var text string
+	if json.Unmarshal(data, &text) == nil {
+		for word, value := range words[field.Type()] {
+			if strings.EqualFold(word, text) {
+				field.SetInt(value)
+				return nil
+			}
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil || field.Type() != reflect.TypeFor[time.Duration]() {
+			return remedy
+		}
+		field.SetInt(int64(d))
+		return nil
+	}
+	switch field.Interface().(type) {
+	case int, bool:
+		if json.Unmarshal(data, field.Addr().Interface()) != nil {
+			return remedy
+		}
+		return nil
+	}
+	return remedy
+}
+
+// MarshalJSON writes s as UnmarshalJSON reads it, without the Logger.
+func (s Settings) MarshalJSON() ([]byte, error) {
+	fields := map[string]any{}
+	for field, value := range reflect.ValueOf(s).Fields() {
+		if field.Tag.Get("json") == "-" {
+			continue
+		}
+		fields[field.Name] = value.Interface()
+		if d, ok := value.Interface().(time.Duration); ok {
+			fields[field.Name] = d.String()
+		}
+		for word, is := range words[field.Type] {
+			if value.Int() == is {
+				fields[field.Name] = word
+			}
+		}
+	}
+	return json.Marshal(fields)
+}
