@@ -76,6 +76,14 @@ func (s *Server) Connector(options ...Option) pools.Connector[*Resource] {
 	return c
 }
 
+// Limit changes how many connections may be open at once, 0 if that does not
+// matter.
+func (s *Server) Limit(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limit = n
+}
+
 // Hang is a fault: the call hangs until Release, or until the test ends.
 func (s *Server) Hang() Fault { return Hang(s.release) }
 

@@ -1,0 +1,692 @@
+package pools_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+func resize(t *testing.T, pool pools.AnyPool, size int) {
+	t.Helper()
+	if err := pool.Configure(func(s *pools.Settings) { s.Size = size }); err != nil {
+		t.Error(err)
+	}
+}
+
+// W5: whatever makes more possible serves a waiter, though nothing else
+// happens.
+func TestOperatorsServeWaiters(t *testing.T) {
+	t.Run("resize up", func(t *testing.T) {
+		scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			server.Limit(2)
+			a := poolstest.Pop(t, pool)
+			a.Has()
+			b := poolstest.Pop(t, pool)
+			b.Waits()
+			resize(t, pool, 2)
+			b.Has()
+			a.Push()
+			b.Push()
+		})
+	})
+	t.Run("resume", func(t *testing.T) {
+		for _, idle := range []int{0, 1} {
+			scenario(t, pools.Settings{Size: 2}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+				for range idle {
+					use(t, pool)
+				}
+				pool.Pause()
+				a := poolstest.Pop(t, pool)
+				b := poolstest.Pop(t, pool)
+				time.Sleep(10 * time.Second)
+				a.Waits()
+				b.Waits()
+				pool.Resume()
+				a.Has()
+				b.Has()
+				a.Push()
+				b.Push()
+			})
+		}
+	})
+	t.Run("refresh", func(t *testing.T) {
+		scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			a := poolstest.Pop(t, pool)
+			old := a.Has()
+			b := poolstest.Pop(t, pool)
+			b.Waits()
+			refreshed := make(chan error)
+			go func() { refreshed <- pool.Refresh(t.Context(), 0) }()
+			b.Waits()
+			a.Push()
+			if b.Has().ID() == old.ID() {
+				t.Error("b has the old connection")
+			}
+			if err := <-refreshed; err != nil {
+				t.Error(err)
+			}
+			b.Push()
+		})
+	})
+	t.Run("expiry", func(t *testing.T) {
+		scenario(t, pools.Settings{Size: 1, MaxLifetime: time.Second}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			a := poolstest.Pop(t, pool)
+			old := a.Has()
+			b := poolstest.Pop(t, pool)
+			time.Sleep(2 * time.Second)
+			b.Waits()
+			a.Push()
+			if b.Has().ID() == old.ID() {
+				t.Error("b has the expired connection")
+			}
+			b.Push()
+		})
+	})
+}
+
+// L7
+func TestShrinkBelowHeldAndGrow(t *testing.T) {
+	scenario(t, pools.Settings{Size: 4}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		var held []*popper
+		for range 4 {
+			held = append(held, poolstest.Pop(t, pool))
+		}
+		for _, h := range held {
+			h.Has()
+		}
+		w := poolstest.Pop(t, pool)
+		w.Waits()
+		resize(t, pool, 2)
+		if st := pool.Stats(); st.Size != 2 || st.Held != 4 || st.Excess != 2 || pool.Available() != 0 {
+			t.Errorf("%+v", st)
+		}
+		held[0].Push()
+		held[1].Push()
+		w.Waits() // these two were too many
+		if server.IsOpen() != 2 {
+			t.Errorf("%d are open", server.IsOpen())
+		}
+		held[2].Push()
+		w.Has()
+		resize(t, pool, 3)
+		x := poolstest.Pop(t, pool)
+		x.Has()
+		y := poolstest.Pop(t, pool)
+		y.Waits()
+		y.Cancel()
+		for _, h := range []*popper{held[3], w, x} {
+			h.Push()
+		}
+	})
+}
+
+// L6
+func TestShrinkThenGrowAtOnce(t *testing.T) {
+	for _, sizes := range [][]int{{10, 3, 10}, {100, 2, 200, 65, 64, 300, 1}} { // with and without hints
+		scenario(t, pools.Settings{Size: sizes[0]}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			server.Limit(0)
+			if err := pool.Fill(t.Context(), sizes[0]); err != nil {
+				t.Fatal(err)
+			}
+			last := poolstest.Pop(t, pool)
+			last.Has()
+			for _, size := range sizes[1:] {
+				before := pool.Stats()
+				resize(t, pool, size)
+				st := pool.Stats()
+				if pool.Size() != size || st.Size != size || st.Leases != before.Leases {
+					t.Errorf("size %d, leases %d before: %+v", pool.Size(), before.Leases, st)
+				}
+				poolstest.Check(t, pool, server)
+				synctest.Wait()
+				if open := server.IsOpen(); open > size {
+					t.Errorf("%d are open, size %d", open, size)
+				}
+				if got := pool.Available(); got != size-1 {
+					t.Errorf("%d available of %d, one is held", got, size)
+				}
+				var all []*popper
+				for range size - 1 {
+					all = append(all, poolstest.Pop(t, pool))
+				}
+				for _, p := range all {
+					p.Push()
+				}
+				synctest.Wait()
+				if open := server.IsOpen(); open > size {
+					t.Errorf("%d are open, size %d", open, size)
+				}
+			}
+			last.Push()
+		})
+	}
+}
+
+// L6, L5
+func TestConfigureRefusals(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		before := pool.Settings()
+		err := pool.Configure(func(s *pools.Settings) { s.Size, s.MinIdle, s.IdleTimeout, s.MaxUses = 1, 2, -7, -8 })
+		for _, field := range []string{"MinIdle", "IdleTimeout", "MaxUses"} {
+			if err == nil || !strings.Contains(err.Error(), "Settings."+field+": ") {
+				t.Errorf("%s is not named in %v", field, err)
+			}
+		}
+		if pool.Settings() != before {
+			t.Error("half applied")
+		}
+		if err := pool.Configure(nil); err == nil {
+			t.Error("nil was accepted")
+		}
+		if err := pool.Configure(func(s *pools.Settings) { resize(t, pool, 2) }); err == nil {
+			t.Error("a Configure that cannot end was accepted")
+		}
+		if err := pool.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := pool.Configure(func(s *pools.Settings) {}); !errors.Is(err, pools.ErrClosed) {
+			t.Error(err)
+		}
+		if err := pool.Refresh(t.Context(), 0); !errors.Is(err, pools.ErrClosed) {
+			t.Error(err)
+		}
+		pool.Pause()
+		pool.Resume()
+		if n := pool.RevokeAll(); n != 0 {
+			t.Error(n)
+		}
+	})
+}
+
+// L5: once a shrinking Configure has returned, no open starts beyond the new
+// size, on any path.
+func TestNoOpenAfterShrink(t *testing.T) {
+	scenario(t, pools.Settings{Size: 8, MinIdle: 8}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(time.Second))
+		wait := useAtOnce(t, pool, 8, holdFor(time.Second))
+		filled := make(chan error)
+		go func() { filled <- pool.Fill(t.Context(), 8) }()
+		time.Sleep(1500 * time.Millisecond)
+		if err := pool.Configure(func(s *pools.Settings) { s.Size, s.MinIdle = 1, 1 }); err != nil {
+			t.Fatal(err)
+		}
+		begun := server.Open.Calls()
+		if err := <-filled; err == nil || !strings.Contains(err.Error(), "Size was lowered to 1") {
+			t.Errorf("fill: %v", err)
+		}
+		wait()
+		time.Sleep(10 * time.Second)
+		if server.Open.Calls() != begun || server.IsOpen() != 1 {
+			t.Errorf("%d opens more, %d open", server.Open.Calls()-begun, server.IsOpen())
+		}
+	})
+}
+
+// WaitTimeout, Logger and TrackHolders of a running pool, seen at once.
+func TestConfigureTakesEffect(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		held := a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		var logged []string
+		logger := slog.New(handler(func(r slog.Record) { logged = append(logged, r.Message) }))
+		if err := pool.Configure(func(s *pools.Settings) {
+			s.WaitTimeout, s.Logger, s.TrackHolders = time.Second, logger, true
+		}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		b.Fails(pools.ErrWaitTimeout)
+		a.Push()
+		_ = held.Push()
+		if len(logged) != 1 {
+			t.Errorf("logged: %q", logged)
+		}
+		conn := poolstest.Pop(t, pool).Has()
+		for c := range pool.Connections() {
+			if !strings.Contains(c.Stack, "PopContext") || c.Goroutine == 0 {
+				t.Errorf("%+v", c)
+			}
+		}
+		if err := pool.Configure(func(s *pools.Settings) { s.TrackHolders = false }); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Push()
+		conn = poolstest.Pop(t, pool).Has()
+		for c := range pool.Connections() {
+			if c.Stack != "" { // of an earlier holder
+				t.Errorf("%+v", c)
+			}
+		}
+		_ = conn.Push()
+	})
+}
+
+// Nothing is half applied over a group either.
+func TestGroupConfigure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g pools.Group
+		var all []*pools.Pool[resource]
+		for _, name := range []string{"one", "two", "three"} {
+			server := poolstest.NewServer(t, 0)
+			p, err := pools.New(name, server.Connector(), pools.Settings{Size: 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, p)
+		}
+		if err := g.Add(all[2], all[0], all[1]); err != nil { // not in the order in which they were made
+			t.Fatal(err)
+		}
+		err := g.Configure(func(name string, s *pools.Settings) {
+			s.Size = 7
+			if name != "one" {
+				s.IdleTimeout = -7
+			}
+		})
+		if err == nil || !strings.Contains(err.Error(), `"two"`) || !strings.Contains(err.Error(), `"three"`) {
+			t.Error(err)
+		}
+		for _, p := range all {
+			if p.Size() != 2 {
+				t.Errorf("%s: half applied", p.Name())
+			}
+		}
+		// All at once, also beside others that do the same and that log.
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				if err := g.Configure(func(name string, s *pools.Settings) {
+					s.Size = 3 + i
+					s.Logger = slog.New(handler(func(slog.Record) { g.Stats() }))
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if all[0].Size() != all[1].Size() || all[0].Size() != all[2].Size() || all[0].Size() < 3 {
+			t.Error(all[0].Size(), all[1].Size(), all[2].Size())
+		}
+		if err := all[1].Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := g.Configure(func(_ string, s *pools.Settings) { s.Size = 1 }); !errors.Is(err, pools.ErrClosed) || all[0].Size() == 1 {
+			t.Error(err, all[0].Size())
+		}
+		if err := g.Configure(nil); err == nil {
+			t.Error("nil was accepted")
+		}
+		_ = g.Close(t.Context())
+	})
+}
+
+func TestPause(t *testing.T) {
+	scenario(t, pools.Settings{Size: 3, WaitTimeout: time.Minute}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(time.Second))
+		a := poolstest.Pop(t, pool)
+		time.Sleep(time.Second)
+		a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		pool.Pause()
+		pool.Pause()
+		time.Sleep(time.Second)
+		b.Waits() // its open has finished, and is idle
+		if st := pool.Stats(); !st.Paused || st.Idle != 1 || pool.Available() != 0 {
+			t.Errorf("%+v", st)
+		}
+		if _, ok := pool.TryPop(); ok {
+			t.Error("a paused pool lends")
+		}
+		a.Push() // holders go on
+		b.Waits()
+		if err := pool.Fill(t.Context(), 3); !errors.Is(err, pools.ErrPaused) {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		b.Fails(pools.ErrPaused)
+		b.Fails(pools.ErrWaitTimeout)
+		if server.Open.Calls() != 2 {
+			t.Errorf("%d opens", server.Open.Calls())
+		}
+		c := poolstest.Pop(t, pool)
+		c.Waits()
+		pool.Resume()
+		c.Has()
+		c.Push()
+	})
+}
+
+// Paused, the prober rests too.
+func TestPauseWhileDown(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Fail(errRefused))
+		if _, err := pool.Pop(t.Context()); !errors.Is(err, errRefused) {
+			t.Fatal(err)
+		}
+		pool.Pause()
+		tries := server.Open.Calls()
+		w := poolstest.Pop(t, pool)
+		time.Sleep(20 * time.Second)
+		w.Waits()
+		if n := server.Open.Calls(); n != tries {
+			t.Errorf("%d tries while paused", n-tries)
+		}
+		server.Open.Clear()
+		pool.Resume()
+		if err := func() error { <-w.Done(); return w.Err() }(); !errors.Is(err, pools.ErrOpenFailed) {
+			t.Error(err) // down as far as anybody knows
+		}
+		time.Sleep(time.Minute)
+		use(t, pool)
+	})
+}
+
+func TestCloseWhilePaused(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		pool.Pause()
+		w := poolstest.Pop(t, pool)
+		w.Waits()
+		if err := pool.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		w.Fails(pools.ErrClosed)
+	})
+}
+
+// O10
+func TestRevokeAll(t *testing.T) {
+	for _, options := range [][]poolstest.Option{nil, {poolstest.WithAbort}} {
+		scenario(t, pools.Settings{Size: 2}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			a := poolstest.Pop(t, pool)
+			b := poolstest.Pop(t, pool)
+			first, second := a.Has(), b.Has()
+			w := poolstest.Pop(t, pool)
+			w.Waits()
+			aborted := make(chan struct{})
+			server.Abort.Next(poolstest.Call(func() { close(aborted) }), poolstest.Panic("abort"))
+			used := make(chan error)
+			go func() { used <- first.Resource().Do(func() { <-aborted }) }()
+			synctest.Wait()
+			if n := pool.RevokeAll(); n != 2 {
+				t.Errorf("%d leases", n)
+			}
+			if n := server.Abort.Calls(); n != 2*len(options) {
+				t.Errorf("%d aborts", n)
+			}
+			if len(options) == 0 {
+				close(aborted)
+			}
+			if st := pool.Stats(); st.Revoked != 2 || st.Held != 0 {
+				t.Errorf("%+v", st)
+			}
+			if n := pool.RevokeAll(); n != 0 {
+				t.Errorf("%d leases", n)
+			}
+			w.Waits() // nothing is closed under its user
+			if err := <-used; err != nil {
+				t.Error(err)
+			}
+			first.Resource() // still answers
+			if err := first.Push(); !errors.Is(err, pools.ErrRevoked) || !errors.Is(err, pools.ErrNotHeld) {
+				t.Error(err)
+			}
+			if w.Has().ID() == first.ID() {
+				t.Error("a revoked connection was lent again")
+			}
+			if err := first.Push(); errors.Is(err, pools.ErrRevoked) || !errors.Is(err, pools.ErrNotHeld) {
+				t.Error(err)
+			}
+			if _, err := second.Detach(); !errors.Is(err, pools.ErrRevoked) {
+				t.Error(err)
+			}
+			w.Push()
+			synctest.Wait()
+			if st := pool.Stats(); st.Misused != 1 || server.IsOpen() != 1 {
+				t.Errorf("%d open, %+v", server.IsOpen(), st)
+			}
+		}, options...)
+	}
+}
+
+// O10: a connection that is revoked on its way to a waiter that gives up is
+// not lent to the next one.
+func TestRevokedOnItsWay(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		old := a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		time.Sleep(10 * time.Millisecond) // strict order: b is granted what a pushes
+		told, goOn := make(chan struct{}), make(chan struct{})
+		var once atomic.Bool
+		defer pools.SetPause(func(before string) {
+			if before == "token" && once.CompareAndSwap(false, true) {
+				close(told)
+				<-goOn
+			}
+		})()
+		go a.Push()
+		<-told
+		if n := pool.RevokeAll(); n != 1 {
+			t.Errorf("%d leases", n)
+		}
+		c := poolstest.Pop(t, pool)
+		b.Cancel()
+		if conn := c.Has(); conn.ID() == old.ID() {
+			t.Error("a revoked connection was lent")
+		}
+		close(goOn)
+		b.Fails(context.Canceled)
+		c.Push()
+	})
+}
+
+// A Conn that was revoked and then forgotten is found.
+func TestRevokedAndForgotten(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		forget(t, pool)
+		if pool.RevokeAll() != 1 {
+			t.Error("nothing was revoked")
+		}
+		eventually(t, "the lost connection is closed", func() bool {
+			synctest.Wait()
+			return pool.Stats().Lost == 1 && server.IsOpen() == 0
+		})
+		use(t, pool)
+	})
+}
+
+// refresh starts a Refresh and returns how it ends.
+func refresh(pool *pools.Pool[resource], ctx context.Context, over time.Duration) chan error {
+	done := make(chan error, 1)
+	go func() { done <- pool.Refresh(ctx, over) }()
+	return done
+}
+
+func TestRefreshReplacesAll(t *testing.T) {
+	scenario(t, pools.Settings{Size: 10}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 8); err != nil {
+			t.Fatal(err)
+		}
+		server.Open.Always(poolstest.Delay(100 * time.Millisecond))
+		held := poolstest.Pop(t, pool).Has()
+		least := 8
+		done := refresh(pool, t.Context(), 0)
+		began := time.Now()
+		for range 100 {
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+			least = min(least, server.IsOpen())
+		}
+		select {
+		case err := <-done:
+			t.Fatalf("it ended beside a holder: %v", err)
+		default:
+		}
+		if least < 4 {
+			t.Errorf("at one time only %d of 8 were open", least)
+		}
+		if err := held.Resource().Do(nil); err != nil {
+			t.Error(err)
+		}
+		_ = held.Push()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 1200*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		if st := pool.Stats(); st.Expired != 8 || st.Idle != 8 || server.Opened() != 16 || server.IsOpen() != 8 {
+			t.Errorf("%d opened, %d open, %+v", server.Opened(), server.IsOpen(), st)
+		}
+	})
+}
+
+func TestRefreshSpread(t *testing.T) {
+	scenario(t, pools.Settings{Size: 10}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+		done := refresh(pool, t.Context(), 10*time.Second)
+		for second := range 10 {
+			time.Sleep(500 * time.Millisecond)
+			synctest.Wait()
+			if closed := server.Opened() - 10; closed != second {
+				t.Errorf("after %d.5 s, %d were replaced", second, closed)
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// L9: what was being opened before is of the old generation. Twice, thrice.
+func TestRefreshDuringAnOpen(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(time.Second))
+		a := poolstest.Pop(t, pool)
+		a.Waits()
+		time.Sleep(500 * time.Millisecond)
+		var done []chan error
+		for range 3 {
+			done = append(done, refresh(pool, t.Context(), 0))
+			synctest.Wait()
+		}
+		time.Sleep(1500 * time.Millisecond)
+		if conn := a.Has(); conn.Resource().Number != 2 {
+			t.Errorf("it has connection %d", conn.Resource().Number)
+		}
+		for _, d := range done {
+			if err := <-d; err != nil {
+				t.Error(err)
+			}
+		}
+		a.Push()
+		if server.Opened() != 2 {
+			t.Errorf("%d opened", server.Opened())
+		}
+	})
+}
+
+// A server that refuses new connections (the new password is wrong) does not
+// cost the pool the old ones.
+func TestRefreshWhileTheServerRefuses(t *testing.T) {
+	scenario(t, pools.Settings{Size: 8, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 8); err != nil {
+			t.Fatal(err)
+		}
+		server.Open.Always(poolstest.Fail(errRefused))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := <-refresh(pool, ctx, 0)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "4 old connections left") || !strings.Contains(err.Error(), "refused") {
+			t.Error(err)
+		}
+		for range 20 {
+			use(t, pool) // nobody notices
+		}
+		if server.IsOpen() != 4 {
+			t.Errorf("%d are open", server.IsOpen())
+		}
+		server.Open.Clear()
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if st := pool.Stats(); st.Expired != 8 {
+			t.Errorf("the rest was not replaced when the server was back: %+v", st)
+		}
+	})
+}
+
+func TestRefreshWhilePaused(t *testing.T) {
+	scenario(t, pools.Settings{Size: 3}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 3); err != nil {
+			t.Fatal(err)
+		}
+		pool.Pause()
+		w := poolstest.Pop(t, pool)
+		if err := pool.Refresh(t.Context(), 0); err != nil {
+			t.Error(err)
+		}
+		w.Waits()
+		if server.IsOpen() != 0 || server.Opened() != 3 {
+			t.Errorf("%d open of %d", server.IsOpen(), server.Opened())
+		}
+		pool.Resume()
+		w.Has()
+		w.Push()
+	})
+}
+
+func TestRefreshOfNothing(t *testing.T) {
+	scenario(t, pools.Settings{Size: 3}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Refresh(t.Context(), time.Hour); err != nil || server.Opened() != 0 {
+			t.Errorf("%v, %d opened", err, server.Opened())
+		}
+		if err := pool.Refresh(t.Context(), -1); err == nil || !strings.Contains(err.Error(), "Refresh: over is -1ns; give") {
+			t.Error(err)
+		}
+	})
+}
+
+// L4
+func TestEverythingAtOnceWithClose(t *testing.T) {
+	for range 50 {
+		scenario(t, pools.Settings{Size: 4, MaxLifetime: 3 * time.Millisecond, IdleTimeout: 2 * time.Millisecond, MinIdle: 2},
+			func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+				if err := pool.Fill(t.Context(), 4); err != nil {
+					t.Fatal(err)
+				}
+				var wg sync.WaitGroup
+				for range 3 {
+					wg.Go(func() { _ = pool.Refresh(t.Context(), time.Millisecond) })
+					wg.Go(func() { _ = pool.Refresh(t.Context(), 0) })
+					wg.Go(func() { _ = pool.Configure(func(s *pools.Settings) { s.Size, s.MinIdle = 2, 1 }) })
+					wg.Go(func() { pool.Pause(); pool.RevokeAll(); pool.Resume() })
+					wg.Go(func() { _ = pool.Use(t.Context(), holdFor(time.Millisecond)) })
+					wg.Go(func() { pool.Pause() })
+				}
+				time.Sleep(time.Millisecond)
+				if err := pool.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+				wg.Wait()
+				if err := pools.AtRest(pool); err != nil {
+					t.Error(err)
+				}
+			})
+	}
+}
