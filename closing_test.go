@@ -167,6 +167,14 @@ func TestCallbacksUseThePool(t *testing.T) {
 				defer depth.Add(-1)
 				pool.Stats()
 				pool.Available()
+				for range pool.Connections() {
+				}
+				if err := pool.Configure(func(s *pools.Settings) { s.Size = 3 }); err != nil && !errors.Is(err, pools.ErrClosed) {
+					t.Error(err)
+				}
+				pool.Pause()
+				pool.Resume()
+				pool.RevokeAll()
 				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 				defer cancel()
 				if conn, err := pool.Pop(ctx); err == nil {

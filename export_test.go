@@ -24,3 +24,11 @@ func KeeperRuns[T any](p *Pool[T]) bool {
 	p.keep()
 	return true
 }
+
+// Look has the keeper look at every slot.
+func Look[T any](p *Pool[T]) {
+	p.lock()
+	defer p.unlock()
+	p.tend()
+	p.settle()
+}

@@ -32,7 +32,7 @@ type holder struct {
 // track leaves the caller's stack in the slot that it holds.
 func (p *Pool[T]) track(conn Conn[T]) {
 	h := &holder{lease: leases(conn.lease), goroutine: goroutineID()}
-	h.depth = runtime.Callers(4, h.stack[:]) // without Callers, track, and the two functions under Pop
+	h.depth = runtime.Callers(2, h.stack[:])
 	p.lock()
 	defer p.unlock()
 	conn.handle.slot.holder = h
@@ -80,13 +80,18 @@ func goroutineID() uint64 {
 	return id
 }
 
-// text writes the stack as panics do: function, file and line.
+// text writes the stack as panics do: function, file and line. It begins with
+// the function of this package that the user called.
 func (h *holder) text() string {
 	var b strings.Builder
 	frames := runtime.CallersFrames(h.stack[:h.depth])
+	ours := true
 	for more := h.depth > 0; more; {
 		var frame runtime.Frame
 		frame, more = frames.Next()
+		if ours = ours && strings.HasPrefix(frame.Function, "github.com/utopia-go/pools."); ours {
+			b.Reset()
+		}
 		fmt.Fprintf(&b, "%s\n\t%s:%d\n", frame.Function, frame.File, frame.Line)
 	}
 	return b.String()

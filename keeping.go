@@ -37,6 +37,7 @@ type keeping struct {
 	keepOpen    int           // how many connections MinIdle wants open, as of the last look
 	collectedAt int64
 	calmedAt    int64
+	idledAt     int64 // when the latest were closed for IdleTimeout
 }
 
 // kept is what the keeper notes of a slot and its connection, under the
@@ -224,7 +225,10 @@ func (p *Pool[T]) loseLease(s *slot[T]) { // model: lost
 // whether it did, or somebody was faster.
 func (p *Pool[T]) tendIdle(s *slot[T], word uint64, due func(int64) bool, idles, expire *int) bool {
 	over := due(p.lifeEnds(s))
-	unused := p.settings.IdleTimeout != Never && *idles > p.settings.MinIdle && due(s.seenAt+int64(p.settings.IdleTimeout))
+	// Those that were used together are due together: half of them at once,
+	// half of the others a whole look later.
+	unused := p.settings.IdleTimeout != Never && *idles > p.settings.MinIdle &&
+		due(s.seenAt+int64(p.settings.IdleTimeout)) && (p.idledAt == p.now() || due(p.idledAt+int64(p.every)))
 	refresh := s.refreshAt != 0 && due(s.refreshAt) && p.mayRefresh()
 	if !refresh {
 		if !over && !unused || *expire == 0 {
@@ -239,6 +243,7 @@ func (p *Pool[T]) tendIdle(s *slot[T], word uint64, due func(int64) bool, idles,
 		p.expired++
 	} else {
 		p.idledOut++
+		p.idledAt = p.now()
 	}
 	*idles--
 	p.close(s)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,80 +157,6 @@ func TestLostReport(t *testing.T) {
 	})
 }
 
-// Idle for longer than CheckAfter: checked before it is lent, not before that.
-func TestCheckAfterIdle(t *testing.T) {
-	scenario(t, pools.Settings{Size: 3}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
-		use(t, pool)
-		time.Sleep(3 * time.Second)
-		use(t, pool)
-		if server.Check.Calls() != 0 {
-			t.Error("checked too early")
-		}
-		time.Sleep(8 * time.Second)
-		if st := pool.Stats(); st.Stale != 1 || pool.Available() != 3 {
-			t.Errorf("%+v", st)
-		}
-		if _, ok := pool.TryPop(); ok {
-			t.Error("TryPop took an unchecked one")
-		}
-		use(t, pool)
-		if server.Check.Calls() != 1 || server.Opened() != 1 {
-			t.Errorf("%d checks, %d opened", server.Check.Calls(), server.Opened())
-		}
-		time.Sleep(8 * time.Second)
-		server.Check.Next(poolstest.Fail(errRefused))
-		use(t, pool)
-		if server.Opened() != 2 {
-			t.Errorf("the dead one was not replaced: opened %d", server.Opened())
-		}
-	}, poolstest.WithCheck)
-}
-
-func TestCheckAlways(t *testing.T) {
-	scenario(t, pools.Settings{Size: 2, CheckAfter: pools.Always}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
-		for range 5 {
-			use(t, pool)
-		}
-		if server.Check.Calls() != 4 || server.Opened() != 1 {
-			t.Errorf("%d checks, %d opened", server.Check.Calls(), server.Opened())
-		}
-	}, poolstest.WithCheck)
-}
-
-func TestCheckAlwaysBeforeAHandOn(t *testing.T) {
-	scenario(t, pools.Settings{Size: 1, CheckAfter: pools.Always}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
-		a := poolstest.Pop(t, pool)
-		a.Has()
-		b := poolstest.Pop(t, pool)
-		b.Waits()
-		a.Push()
-		b.Has()
-		if n := server.Check.Calls(); n != 1 {
-			t.Errorf("%d checks between two uses", n)
-		}
-		b.Push()
-	}, poolstest.WithCheck)
-}
-
-// A Reset that fails or hangs closes the connection.
-func TestResetFailsOrHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := poolstest.NewServer(t, 0)
-		pool := poolstest.Make(t, server, pools.Settings{Size: 1, ResetTimeout: time.Second}, poolstest.WithReset)
-		server.Reset.Next(poolstest.Fail(errRefused), server.Hang())
-		use(t, pool)
-		use(t, pool)
-		began := time.Now()
-		use(t, pool)
-		if took := time.Since(began); took > 1100*time.Millisecond {
-			t.Errorf("a hung Reset kept its slot for %v", took)
-		}
-		if server.Opened() != 3 {
-			t.Errorf("opened %d", server.Opened())
-		}
-	})
-}
-
 // An idle pool runs no timer once nothing is open, and Close leaves none.
 func TestEmptyPoolCostsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -256,4 +183,257 @@ func TestEmptyPoolCostsNothing(t *testing.T) {
 			t.Error("the keeper runs after Close")
 		}
 	})
+}
+
+// P6: what was opened together goes in turn, over the jitter, below a second
+// too, and never late by more than the keeper's precision.
+func TestLifetimesAreSpread(t *testing.T) {
+	for _, life := range []time.Duration{200 * time.Millisecond, 30 * time.Second, time.Hour} {
+		t.Run(life.String(), func(t *testing.T) {
+			scenario(t, pools.Settings{Size: 200, MaxLifetime: life, IdleTimeout: pools.Never}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+				if err := pool.Fill(t.Context(), 200); err != nil {
+					t.Fatal(err)
+				}
+				look := max(life/400, time.Millisecond)
+				time.Sleep(life - life/10 - look)
+				synctest.Wait()
+				if n := server.IsOpen(); n != 200 {
+					t.Fatalf("%d of 200 are open before anything may expire", n)
+				}
+				// In tenths of the jitter: a tenth of them each, give or take
+				// one look, and one that is at the same instant as this one.
+				for tenth := range 9 {
+					time.Sleep(life / 100)
+					synctest.Wait()
+					if n, want := server.IsOpen(), 200-20*(tenth+1); n < want-10 || n > want+30 {
+						t.Errorf("%d tenths on, %d are open, expected %d", tenth+1, n, want)
+					}
+				}
+				time.Sleep(life/100 + 10*time.Second)
+				synctest.Wait()
+				if n := server.IsOpen(); n != 0 {
+					t.Errorf("%d are still open", n)
+				}
+				if st := pool.Stats(); st.Expired != 200 {
+					t.Errorf("%+v", st)
+				}
+			})
+		})
+	}
+}
+
+func TestLifetimeDoesNotInterruptAHolder(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, MaxLifetime: time.Second}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		old := a.Has()
+		if err := holdFor(time.Minute)(old.Resource()); err != nil {
+			t.Error(err)
+		}
+		old.Resource() // still held
+		a.Push()
+		synctest.Wait()
+		if server.IsOpen() != 0 {
+			t.Error("it was kept")
+		}
+		use(t, pool)
+	})
+}
+
+// Use after use, without a pause: it still expires.
+func TestLifetimeOfABusyConnection(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, MaxLifetime: time.Second}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		for range 1000 {
+			if err := pool.Use(t.Context(), holdFor(10*time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := server.Opened(); n < 10 || n > 12 {
+			t.Errorf("%d connections in 10 s", n)
+		}
+	})
+}
+
+func TestMaxUses(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, MaxUses: 3}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		for i := range 9 {
+			if err := pool.Use(t.Context(), func(r resource) error {
+				if r.Number != i/3+1 {
+					t.Errorf("use %d is of connection %d", i, r.Number)
+				}
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+		}
+		// With a waiter too.
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		a.Push()
+		b.Push()
+		if st := pool.Stats(); st.Expired != 3 || server.Opened() != 4 {
+			t.Errorf("%d opened, %+v", server.Opened(), st)
+		}
+	})
+}
+
+func TestIdleTimeout(t *testing.T) {
+	scenario(t, pools.Settings{Size: 8, MinIdle: 2, IdleTimeout: time.Minute}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 8); err != nil {
+			t.Fatal(err)
+		}
+		for range 59 { // one is used again and again
+			time.Sleep(time.Second)
+			if n := server.IsOpen(); n != 8 {
+				t.Fatalf("%d are open before their time", n)
+			}
+			use(t, pool)
+		}
+		time.Sleep(1100 * time.Millisecond) // half of them at a look
+		if n := server.IsOpen(); n != 4 {
+			t.Errorf("%d are open", n)
+		}
+		time.Sleep(time.Hour)
+		if st := pool.Stats(); server.IsOpen() != 2 || st.IdledOut != 6 || st.Expired == 0 {
+			t.Errorf("%d open, %+v", server.IsOpen(), st)
+		}
+	})
+}
+
+// The time during which a connection is checked in the background does not
+// count as use.
+func TestIdleTimeoutDespiteKeepAlive(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, KeepAlive: 10 * time.Second, IdleTimeout: time.Minute}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Check.Always(poolstest.Delay(500 * time.Millisecond))
+		use(t, pool)
+		time.Sleep(55 * time.Second)
+		if n := server.Check.Calls(); n != 5 {
+			t.Errorf("%d checks in 55 s", n)
+		}
+		time.Sleep(10 * time.Second)
+		if server.IsOpen() != 0 {
+			t.Error("kept alive for ever")
+		}
+	}, poolstest.WithCheck)
+}
+
+// P12: a spike after a lull still finds half of the connections within a
+// second of the moment when all of them are due.
+func TestSpikeAfterALull(t *testing.T) {
+	for _, busy := range []bool{false, true} {
+		scenario(t, pools.Settings{Size: 50, IdleTimeout: time.Minute}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			server.Open.Always(poolstest.Delay(150 * time.Millisecond))
+			if err := pool.Fill(t.Context(), 50); err != nil { // some opens later than others
+				t.Fatal(err)
+			}
+			if busy {
+				useAtOnce(t, pool, 50, holdFor(2*time.Millisecond))() // all at the same time
+			}
+			for server.IsOpen() == 50 {
+				time.Sleep(10 * time.Millisecond)
+			}
+			time.Sleep(900 * time.Millisecond)
+			if n := server.IsOpen(); n < 25 {
+				t.Errorf("a second left %d of 50", n)
+			}
+			began := time.Now()
+			useAtOnce(t, pool, 50, holdFor(2*time.Millisecond))()
+			if took := time.Since(began); took > 4*time.Millisecond {
+				t.Errorf("the spike took %v", took)
+			}
+		})
+	}
+}
+
+func TestMinIdle(t *testing.T) {
+	scenario(t, pools.Settings{Size: 10, MinIdle: 3}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(100 * time.Millisecond))
+		time.Sleep(500 * time.Millisecond)
+		if st := pool.Stats(); st.Idle != 3 || st.Opening != 0 {
+			t.Errorf("after New: %+v", st)
+		}
+		var held []*popper
+		for range 3 {
+			held = append(held, poolstest.Pop(t, pool))
+			held[len(held)-1].Has()
+		}
+		time.Sleep(1500 * time.Millisecond)
+		if st := pool.Stats(); st.Idle != 3 || st.Held != 3 || st.Opening != 0 {
+			t.Errorf("beside three holders: %+v", st)
+		}
+		// Within Size.
+		for range 5 {
+			held = append(held, poolstest.Pop(t, pool))
+			time.Sleep(time.Second)
+			held[len(held)-1].Has()
+		}
+		time.Sleep(5 * time.Second)
+		if st := pool.Stats(); st.Idle != 2 || st.Held != 8 {
+			t.Errorf("beside eight holders: %+v", st)
+		}
+		for _, h := range held {
+			h.Push()
+		}
+		time.Sleep(time.Hour)
+		if st := pool.Stats(); st.Idle != 3 {
+			t.Errorf("an hour later: %+v", st)
+		}
+	})
+}
+
+// L1, by MinIdle. And while the server is down, nothing storms.
+func TestMinIdleWhileDown(t *testing.T) {
+	scenario(t, pools.Settings{Size: 10, MinIdle: 5, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Fail(errRefused))
+		time.Sleep(time.Minute)
+		if n := server.Open.Calls(); n < 3 || n > 15 {
+			t.Errorf("%d tries in a minute", n)
+		}
+		server.Open.Always(poolstest.Delay(time.Second))
+		time.Sleep(time.Minute)
+		if st := pool.Stats(); st.Idle != 5 {
+			t.Errorf("%+v", st)
+		}
+	})
+	scenario(t, pools.Settings{Size: 10, MinIdle: 5}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(time.Hour))
+		time.Sleep(time.Second)
+		if err := pool.Close(t.Context()); err != nil || server.Open.Calls() == 0 {
+			t.Errorf("%v, %d opens", err, server.Open.Calls())
+		}
+	})
+}
+
+// O6: expiry races Pop for the same connection: nothing is lost.
+func TestExpiryAgainstPop(t *testing.T) {
+	rounds := 1_000_000
+	if testing.Short() {
+		rounds = 100_000
+	}
+	pool, server := poolstest.New(t, pools.Settings{Size: 2, MaxLifetime: 1, IdleTimeout: 1})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range rounds / 4 {
+				conn, err := pool.Pop(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if conn.Resource().Do(nil) != nil {
+					t.Error("a closed connection was lent")
+				}
+				if err := conn.Push(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for over := done(&wg); !over(); {
+		pools.Look(pool)
+	}
+	if server.Opened() < 10 {
+		t.Errorf("only %d connections were opened", server.Opened())
+	}
 }

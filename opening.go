@@ -288,6 +288,7 @@ func (p *Pool[T]) adopt(s *slot[T], resource T, began int64) {
 		before:   leases(s.word.Load()),
 		lost:     new(atomic.Bool),
 	}
+	s.seen, s.seenAt = s.word.Load(), p.now()
 	h := &handle[T]{slot: s, pool: p, conn: s.conn}
 	s.handle.Store(h)
 	// Once a connection, not once a lease. The argument is small and knows

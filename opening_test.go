@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -418,5 +419,193 @@ func TestOpenPanicsWithADeadline(t *testing.T) {
 		if _, err := pool.Pop(t.Context()); !errors.Is(err, pools.ErrOpenFailed) || errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
+	})
+}
+
+// P2: 1,000 callers on a server that is down, and then back. Errors come at
+// once, tries stay few, and the server that is back is not stormed.
+func TestDownThenUpWithManyCallers(t *testing.T) {
+	scenario(t, pools.Settings{Size: 100, ReconnectAttempts: 2}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		var mu sync.Mutex
+		now, mostAtOnce := 0, 0
+		var begun []time.Time
+		watch := func(end poolstest.Fault) poolstest.Fault {
+			return func(ctx context.Context) error {
+				mu.Lock()
+				now++
+				mostAtOnce = max(mostAtOnce, now)
+				begun = append(begun, time.Now())
+				mu.Unlock()
+				err := end(ctx)
+				mu.Lock()
+				now--
+				mu.Unlock()
+				return err
+			}
+		}
+		server.Open.Always(watch(poolstest.InOrder(poolstest.Delay(50*time.Millisecond), poolstest.Fail(errRefused))))
+		up := make(chan struct{})
+		var served, failed, slow atomic.Int64
+		var callers sync.WaitGroup
+		for range 1000 {
+			callers.Go(func() {
+				first := true
+				for {
+					select {
+					case <-up:
+						return
+					default:
+					}
+					began := time.Now()
+					err := pool.Use(t.Context(), holdFor(10*time.Millisecond))
+					switch took := time.Since(began); {
+					case err == nil:
+						served.Add(1)
+					case !errors.Is(err, pools.ErrOpenFailed):
+						t.Error(err)
+					case !first && took > 100*time.Millisecond:
+						slow.Add(1) // the first may wait for the tries and the pause between
+						fallthrough
+					default:
+						failed.Add(1)
+					}
+					first = false
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+		}
+		time.Sleep(time.Minute)
+		mu.Lock()
+		tries, at := len(begun), mostAtOnce
+		mu.Unlock()
+		if tries > 60 || at > 2 || slow.Load() > 0 || failed.Load() < 100_000 || served.Load() > 0 {
+			t.Errorf("in a minute: %d tries, %d at once, %d of %d errors came late", tries, at, slow.Load(), failed.Load())
+		}
+
+		var firstUp time.Time
+		server.Open.Always(watch(func(ctx context.Context) error {
+			mu.Lock()
+			if firstUp.IsZero() {
+				firstUp = time.Now()
+			}
+			mu.Unlock()
+			return poolstest.Delay(50 * time.Millisecond)(ctx)
+		}))
+		wasDown := time.Now()
+		for served.Load() == 0 && time.Since(wasDown) < time.Minute {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if took := time.Since(wasDown); took > 31*time.Second {
+			t.Errorf("it took %v to see that the server is back", took)
+		}
+		time.Sleep(time.Second)
+		before := served.Load()
+		time.Sleep(time.Second)
+		if n := served.Load() - before; n < 8_000 { // 1,000 callers, each every 110 ms
+			t.Errorf("a second later %d were served in a second", n)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		// The prober, then two, then what doubling with each success allows.
+		in := func(limit time.Duration) (n int) {
+			for _, b := range begun {
+				if since := b.Sub(firstUp); since >= 0 && since < limit {
+					n++
+				}
+			}
+			return n
+		}
+		for opens, most := range []int{1, 1 + 2, 1 + 2 + 8, 110, 110, 110} {
+			if n := in(time.Duration(opens+1) * 50 * time.Millisecond); n > most {
+				t.Errorf("%d opens in the time of %d opens", n, opens+1)
+			}
+		}
+		close(up)
+		callers.Wait()
+	})
+}
+
+// P4: Open fails at once: tries follow the backoff.
+func TestOpenThatFailsAtOnceIsNoHotLoop(t *testing.T) {
+	scenario(t, pools.Settings{Size: 10}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Fail(errRefused))
+		var poppers []*popper
+		for began := time.Now(); time.Since(began) < time.Second; {
+			poppers = append(poppers, poolstest.Pop(t, pool))
+			time.Sleep(time.Millisecond)
+		}
+		if n := server.Open.Calls(); n > 20 {
+			t.Errorf("%d tries in a second", n)
+		}
+		time.Sleep(10 * time.Second)
+		for _, p := range poppers {
+			p.Fails(errRefused)
+		}
+	})
+}
+
+// The bound on opens per second holds for opens, retries and the prober.
+func TestMaxOpensPerSecond(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		scenario(t, pools.Settings{Size: 40, MaxOpensPerSecond: 10, ReconnectSleep: time.Millisecond}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			var begun []time.Time
+			server.Open.Always(func(context.Context) error {
+				begun = append(begun, time.Now()) // one at a time, or it would be a race
+				if fails {
+					return errRefused
+				}
+				return nil
+			})
+			began := time.Now()
+			if fails {
+				for range 200 {
+					_, _ = pool.Pop(t.Context())
+					time.Sleep(time.Millisecond)
+				}
+			} else {
+				if err := pool.Fill(t.Context(), 20); err != nil {
+					t.Fatal(err)
+				}
+				useAtOnce(t, pool, 40, holdFor(10*time.Second))()
+				if took := time.Since(began); took > 14500*time.Millisecond {
+					t.Errorf("40 opens at 10 a second, and 10 s of use, took %v", took)
+				}
+			}
+			for i := 1; i < len(begun); i++ {
+				if gap := begun[i].Sub(begun[i-1]); gap < 100*time.Millisecond {
+					t.Fatalf("%v between two opens", gap)
+				}
+			}
+			if len(begun) < 2 {
+				t.Error("nothing to see")
+			}
+		})
+	}
+}
+
+// O8: callers cancel in masses, on a server that closes slowly.
+func TestMassCancellationWithSlowClose(t *testing.T) {
+	scenario(t, pools.Settings{Size: 10}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(20 * time.Millisecond))
+		server.Close.Always(poolstest.Delay(2 * time.Second))
+		for range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+			var all sync.WaitGroup
+			for range 200 {
+				all.Go(func() {
+					_ = pool.Use(ctx, func(r resource) error {
+						return r.Do(func() { <-ctx.Done() }) // and gives up in mid-reply
+					})
+					_ = pool.Use(ctx, func(r resource) error { return ctx.Err() })
+				})
+			}
+			all.Wait()
+			cancel()
+		}
+		if most := server.Most(); most > 10 { // the server itself says more
+			t.Errorf("%d were open", most)
+		}
+		time.Sleep(5 * time.Second)
+		use(t, pool)
 	})
 }

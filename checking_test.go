@@ -1,0 +1,265 @@
+package pools_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+// Idle for longer than CheckAfter: checked before it is lent, not before that.
+func TestCheckAfterIdle(t *testing.T) {
+	scenario(t, pools.Settings{Size: 3}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		use(t, pool)
+		time.Sleep(3 * time.Second)
+		use(t, pool)
+		if server.Check.Calls() != 0 {
+			t.Error("checked too early")
+		}
+		time.Sleep(8 * time.Second)
+		if st := pool.Stats(); st.Stale != 1 || pool.Available() != 3 {
+			t.Errorf("%+v", st)
+		}
+		if _, ok := pool.TryPop(); ok {
+			t.Error("TryPop took an unchecked one")
+		}
+		use(t, pool)
+		if server.Check.Calls() != 1 || server.Opened() != 1 {
+			t.Errorf("%d checks, %d opened", server.Check.Calls(), server.Opened())
+		}
+		time.Sleep(8 * time.Second)
+		server.Check.Next(poolstest.Fail(errRefused))
+		use(t, pool)
+		if server.Opened() != 2 {
+			t.Errorf("the dead one was not replaced: opened %d", server.Opened())
+		}
+	}, poolstest.WithCheck)
+}
+
+func TestCheckAlways(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, CheckAfter: pools.Always}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		for range 5 {
+			use(t, pool)
+		}
+		if server.Check.Calls() != 4 || server.Opened() != 1 {
+			t.Errorf("%d checks, %d opened", server.Check.Calls(), server.Opened())
+		}
+	}, poolstest.WithCheck)
+}
+
+func TestCheckAlwaysBeforeAHandOn(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, CheckAfter: pools.Always}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		a.Push()
+		b.Has()
+		if n := server.Check.Calls(); n != 1 {
+			t.Errorf("%d checks between two uses", n)
+		}
+		b.Push()
+	}, poolstest.WithCheck)
+}
+
+// A Reset that fails or hangs closes the connection.
+func TestResetFailsOrHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := poolstest.NewServer(t, 0)
+		pool := poolstest.Make(t, server, pools.Settings{Size: 1, ResetTimeout: time.Second}, poolstest.WithReset)
+		server.Reset.Next(poolstest.Fail(errRefused), server.Hang())
+		use(t, pool)
+		use(t, pool)
+		began := time.Now()
+		use(t, pool)
+		if took := time.Since(began); took > 1100*time.Millisecond {
+			t.Errorf("a hung Reset kept its slot for %v", took)
+		}
+		if server.Opened() != 3 {
+			t.Errorf("opened %d", server.Opened())
+		}
+	})
+}
+
+// C6, O7: a waiter cancels during Check or Reset, which then succeeds, fails,
+// hangs, panics or exits: the slot is freed once, and the pool works.
+func TestCancelDuringCheckOrReset(t *testing.T) {
+	for _, point := range []string{"Check", "Reset"} {
+		for name, fault := range map[string]func(*poolstest.Server) poolstest.Fault{
+			"succeeds": func(*poolstest.Server) poolstest.Fault { return nil },
+			"fails":    func(*poolstest.Server) poolstest.Fault { return poolstest.Fail(io.EOF) },
+			"hangs":    func(s *poolstest.Server) poolstest.Fault { return s.Hang() },
+			"panics":   func(*poolstest.Server) poolstest.Fault { return poolstest.Panic(point) },
+			"exits":    func(*poolstest.Server) poolstest.Fault { return poolstest.Goexit() },
+		} {
+			t.Run(point+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					server := poolstest.NewServer(t, 0)
+					settings := pools.Settings{Size: 1, CheckTimeout: 2 * time.Second, ResetTimeout: 2 * time.Second}
+					option := poolstest.WithReset
+					if point == "Check" {
+						option = poolstest.WithCheck
+						settings.CheckAfter = pools.Always
+					}
+					pool := poolstest.Make(t, server, settings, option)
+					faultPoint(server, point).Next(poolstest.InOrder(poolstest.Delay(time.Second), fault(server)))
+					use(t, pool)
+					a := poolstest.Pop(t, pool)
+					b := poolstest.Pop(t, pool)
+					a.Waits()
+					b.Waits()
+					a.Cancel()
+					synctest.Wait()
+					time.Sleep(5 * time.Second)
+					b.Has()
+					b.Push()
+					synctest.Wait()
+					if st := pool.Stats(); st.Idle+st.Stale != 1 || st.Vacant != 0 {
+						t.Errorf("%+v", st)
+					}
+					use(t, pool)
+					server.Release()
+					synctest.Wait()
+					if n := server.IsOpen(); n != 1 {
+						t.Errorf("%d are open", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+// P3: fifty black holes. Neither checks, nor closes, nor the reads of users
+// ever answer.
+func TestFiftyBlackHoles(t *testing.T) {
+	for _, room := range []int{0, 10} {
+		synctest.Test(t, func(t *testing.T) {
+			server := poolstest.NewServer(t, 50+room)
+			pool := poolstest.Make(t, server, pools.Settings{Size: 50 + room, CloseTimeout: 3 * time.Second}, poolstest.WithCheck)
+			const opens = 100 * time.Millisecond
+			server.Open.Always(poolstest.Delay(opens))
+			if err := pool.Fill(t.Context(), 50); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(8 * time.Second) // all are stale
+			server.Check.Always(poolstest.Delay(time.Hour))
+			server.Close.Always(poolstest.Delay(time.Hour))
+			bound := time.Second + 3*time.Second + opens // check, close, open
+			if room > 0 {
+				bound = time.Second + opens // there is room beside
+			}
+			for range 3 {
+				began := time.Now()
+				use(t, pool)
+				if took := time.Since(began); took > bound {
+					t.Errorf("a Pop took %v; a check, a close and an open take %v", took, bound)
+				}
+			}
+			// Nor do many at once wait for one another's checks.
+			began := time.Now()
+			useAtOnce(t, pool, 20, holdFor(time.Second))()
+			if took := time.Since(began); took > 4*time.Second+3*time.Second {
+				t.Errorf("20 Pops took %v", took)
+			}
+			// The keeper finds the rest by itself.
+			server.Check.Clear()
+			time.Sleep(20 * time.Second)
+		})
+	}
+}
+
+// One time budget for all checks of a Pop: those that fail slowly one by one
+// would take 25 times 900 ms.
+func TestChecksHaveOneBudget(t *testing.T) {
+	scenario(t, pools.Settings{Size: 25}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 25); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(8 * time.Second)
+		server.Check.Always(poolstest.InOrder(poolstest.Delay(900*time.Millisecond), poolstest.Fail(io.EOF)))
+		began := time.Now()
+		use(t, pool)
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("took %v", took)
+		}
+	}, poolstest.WithCheck)
+}
+
+// Checks that fail at once (the server was restarted) cost nothing but
+// themselves: the one that lives is found.
+func TestChecksThatFailAtOnce(t *testing.T) {
+	scenario(t, pools.Settings{Size: 25}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 25); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(8 * time.Second)
+		for range 24 {
+			server.Check.Next(poolstest.InOrder(poolstest.Delay(time.Millisecond), poolstest.Fail(io.EOF)))
+		}
+		began := time.Now()
+		use(t, pool)
+		if took := time.Since(began); took > 50*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		synctest.Wait()
+		if server.Check.Calls() > 25 || server.Opened() > 27 {
+			t.Errorf("%d checks, %d opened", server.Check.Calls(), server.Opened())
+		}
+	}, poolstest.WithCheck)
+}
+
+// A connection that breaks in use makes the others suspect: all of them, or
+// after a user's own timeout those that have not been used of late.
+func TestBrokenInUseMakesOthersSuspect(t *testing.T) {
+	for _, c := range []struct {
+		err     error
+		suspect int
+	}{{io.EOF, 3}, {context.Canceled, 1}} {
+		t.Run(fmt.Sprint(c.err), func(t *testing.T) {
+			scenario(t, pools.Settings{Size: 4, CheckAfter: time.Minute}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+				if err := pool.Fill(t.Context(), 4); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Second)
+				useAtOnce(t, pool, 3, holdFor(time.Millisecond))() // one was idle all the time
+				if err := poolstest.Pop(t, pool).Has().PushErr(c.err); err != nil {
+					t.Fatal(err)
+				}
+				if st := pool.Stats(); st.Stale != c.suspect {
+					t.Errorf("%d are suspected: %+v", st.Stale, st)
+				}
+				// The keeper checks them; nobody has to wait for that.
+				time.Sleep(10 * time.Second)
+				if st := pool.Stats(); st.Stale != 0 || server.Check.Calls() != c.suspect {
+					t.Errorf("%d checks, %+v", server.Check.Calls(), st)
+				}
+			}, poolstest.WithCheck)
+		})
+	}
+}
+
+// A check does not hold up other Pops.
+func TestCheckBlocksNobodyElse(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, KeepAlive: 10 * time.Second, CheckAfter: pools.Never}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 2); err != nil {
+			t.Fatal(err)
+		}
+		server.Check.Always(poolstest.Delay(time.Hour))
+		for range 12 { // at most half of them are checked at once
+			time.Sleep(time.Second)
+			began := time.Now()
+			use(t, pool)
+			if time.Since(began) != 0 {
+				t.Errorf("waited %v", time.Since(began))
+			}
+		}
+		if server.Check.Calls() == 0 {
+			t.Error("nothing was checked")
+		}
+	}, poolstest.WithCheck)
+}
