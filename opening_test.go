@@ -470,16 +470,16 @@ func TestDownThenUpWithManyCallers(t *testing.T) {
 						failed.Add(1)
 					}
 					first = false
-					time.Sleep(100 * time.Millisecond)
+					time.Sleep(200 * time.Millisecond)
 				}
 			})
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(20 * time.Second)
 		mu.Lock()
 		tries, at := len(begun), mostAtOnce
 		mu.Unlock()
-		if tries > 60 || at > 2 || slow.Load() > 0 || failed.Load() < 100_000 || served.Load() > 0 {
-			t.Errorf("in a minute: %d tries, %d at once, %d of %d errors came late", tries, at, slow.Load(), failed.Load())
+		if tries > 30 || at > 2 || slow.Load() > 0 || failed.Load() < 50_000 || served.Load() > 0 {
+			t.Errorf("in 20 s: %d tries, %d at once, %d of %d errors came late", tries, at, slow.Load(), failed.Load())
 		}
 
 		var firstUp time.Time
@@ -501,7 +501,7 @@ func TestDownThenUpWithManyCallers(t *testing.T) {
 		time.Sleep(time.Second)
 		before := served.Load()
 		time.Sleep(time.Second)
-		if n := served.Load() - before; n < 8_000 { // 1,000 callers, each every 110 ms
+		if n := served.Load() - before; n < 4_500 { // 1,000 callers, each every 210 ms
 			t.Errorf("a second later %d were served in a second", n)
 		}
 		mu.Lock()
@@ -548,9 +548,12 @@ func TestOpenThatFailsAtOnceIsNoHotLoop(t *testing.T) {
 func TestMaxOpensPerSecond(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		scenario(t, pools.Settings{Size: 40, MaxOpensPerSecond: 10, ReconnectSleep: time.Millisecond}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			var mu sync.Mutex
 			var begun []time.Time
 			server.Open.Always(func(context.Context) error {
-				begun = append(begun, time.Now()) // one at a time, or it would be a race
+				mu.Lock()
+				defer mu.Unlock()
+				begun = append(begun, time.Now())
 				if fails {
 					return errRefused
 				}
@@ -571,6 +574,8 @@ func TestMaxOpensPerSecond(t *testing.T) {
 					t.Errorf("40 opens at 10 a second, and 10 s of use, took %v", took)
 				}
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			for i := 1; i < len(begun); i++ {
 				if gap := begun[i].Sub(begun[i-1]); gap < 100*time.Millisecond {
 					t.Fatalf("%v between two opens", gap)
