@@ -45,7 +45,7 @@
 #ifdef NO_EXCESS_COUNT
 #define room(v) true
 #else
-#define room(v) (SLOTS - v < size)   /* all that is not vacant counts, the slots beyond the size too */
+#define room(v) (SLOTS - v < size)   /* all that is not vacant counts, what is too many too */
 #endif
 #ifdef NO_GATE_OPENS
 #define open_gate skip
@@ -55,21 +55,28 @@
 #define NOBODY 255
 #define NONE   255
 
-mtype = { vacant, opening, idle, held, watched, resetting, closing }   /* what a slot is */
+mtype = { vacant, opening, idle, held, watched, revoked, resetting, closing }   /* what a slot is */
 mtype = { granted, race, over, failed }                               /* what a waiter's channel brings */
 
 /* A slot's word: its state and its lease number, read and written as one. */
 mtype state[SLOTS] = vacant;
 byte  number[SLOTS];
 bool  hint[SLOTS];       /* false: not idle, as far as anybody knew */
-byte  size = SIZE;       /* slots from here on are excess: they close as soon as they are free */
+byte  size = SIZE;       /* more than so many are too many: what comes back first closes */
 
 /* The gate, one word: written under the lock, read without. */
 bool waiting;            /* somebody is queued */
 bool racing;             /* a woken waiter is on its way */
 bool starving;           /* the oldest has waited too long: no overtaking */
 bool paused, closed;
-bool shrunk;             /* a slot beyond the size is not vacant yet */
+bool shrunk;             /* too many are open */
+
+#define is_open(i) (state[i] != vacant && state[i] != closing)
+#if SLOTS > 1
+#define too_many (is_open(0) + is_open(1) > size)
+#else
+#define too_many (is_open(0) > size)
+#endif
 
 #define pop_may_run  (!starving && !paused && !closed)
 #ifdef NO_SHRUNK_LOOK
@@ -92,6 +99,7 @@ bool  ended[USERS];
 
 /* What only the model knows. */
 bool lent[SLOTS];        /* somebody holds it */
+bool aborted[SLOTS];     /* its connection was revoked: not to be lent again */
 byte finished;           /* users that are through */
 byte fails, operators, checks = CHECKS;
 #ifdef KEEPS
@@ -110,7 +118,7 @@ hidden byte j, m, h, o, v;   /* scratch inside single steps */
 #define is_lease(s, n, st) (state[s] == st && number[s] == NUMBER(n))
 #define lock   atomic { !mu -> mu = true }
 
-inline lend(s) { assert(!lent[s]); lent[s] = true; state[s] = held; number[s] = NUMBER(number[s] + 1) }
+inline lend(s) { assert(!lent[s]); assert(!aborted[s]); lent[s] = true; state[s] = held; number[s] = NUMBER(number[s] + 1) }
 inline unlend(s, to) { assert(lent[s]); lent[s] = false; state[s] = to }
 
 inline enqueue(w) { queue[queued] = w; queued++ }
@@ -201,11 +209,11 @@ inline hint_of(s) {              /* step: hint_set: after the slot became idle, 
 #endif
 }
 
-inline close_idle(from) {        /* idle slots from here on begin to close */
-	i = from;
+inline close_idle(which) {       /* idle slots begin to close, while so */
+	i = 0;
 	do
-	:: d_step { i < SLOTS && state[i] == idle -> state[i] = closing; i++ }
-	:: d_step { i < SLOTS && state[i] != idle -> i++ }
+	:: d_step { i < SLOTS && state[i] == idle && which -> state[i] = closing; i++ }
+	:: d_step { i < SLOTS && !(state[i] == idle && which) -> i++ }
 	:: d_step { i == SLOTS -> i = 0 }; break
 	od
 }
@@ -216,7 +224,7 @@ inline start_opens() {           /* for waiters beyond what is about to come, wi
 	d_step {
 		count(h, opening, resetting); count(o, opening, opening); count(v, vacant, vacant); j = 0;
 		do
-		:: j < size && queued > h && o < WINDOW && room(v) ->
+		:: j < SLOTS && queued > h && o < WINDOW && room(v) ->
 		   if :: state[j] == vacant -> state[j] = opening; h++; o++; v--; assert(SLOTS - v <= size) :: else fi; j++
 		:: else -> break
 		od
@@ -225,10 +233,10 @@ inline start_opens() {           /* for waiters beyond what is about to come, wi
 
 inline settle() {                /* step: settle: hand out what there is. w, x: the caller's */
 	if
-	:: closed -> d_step { fail_all(over) }; close_idle(0)
-	:: !closed && paused -> skip
+	:: closed -> d_step { fail_all(over) }; close_idle(true)
+	:: !closed && paused -> close_idle(too_many)
 	:: !closed && !paused ->
-	   if :: size < SLOTS -> close_idle(size) :: size == SLOTS fi;
+	   if :: size < SLOTS -> close_idle(too_many) :: size == SLOTS fi;
 	   do
 	   :: d_step { racer == NOBODY -> oldest(w) };        /* idle slots are the racer's while there is one */
 	      if
@@ -252,8 +260,7 @@ inline unlock() {                /* the gate says what is true now, then the loc
 		d_step {
 			waiting = queued > 0; racing = racer != NOBODY;
 			if :: queued == 0 -> open_gate :: else fi;
-			shrunk = false; j = size;
-			do :: j < SLOTS -> shrunk = shrunk || state[j] != vacant; j++ :: else -> break od;
+			shrunk = too_many;
 			mu = false
 		}
 	}
@@ -271,9 +278,9 @@ inline give_back(s) {            /* step: give_back: a slot that the pool alone 
 	d_step {
 		oldest(w);
 		if
-		:: closed || s >= size -> state[s] = closing; w = 0
+		:: closed || too_many -> state[s] = closing; w = 0
 #ifndef NO_GIVE_BACK
-		:: !(closed || s >= size) && !paused && w != NOBODY -> lend(s); grant(w, s); w = 0
+		:: !(closed || too_many) && !paused && w != NOBODY -> lend(s); grant(w, s); w = 0
 #endif
 		:: else -> state[s] = idle; w = 1
 		fi
@@ -286,7 +293,7 @@ inline give_back(s) {            /* step: give_back: a slot that the pool alone 
 inline push(s, n, ok) {
 	ok = true; in = false;
 	if
-	:: !starving ->                                          /* the gate, first look */
+	:: !starving && !shrunk ->                               /* the gate, first look */
 	   if
 	   :: d_step { is_lease(s, n, held) -> unlend(s, idle) };      /* step: push_idle */
 #ifndef HINT_AFTER_GATE
@@ -303,11 +310,12 @@ inline push(s, n, ok) {
 #endif
 	   :: atomic { !is_lease(s, n, held) -> ok = false; }; lock; in = true
 	   fi
-	:: starving -> atomic { lock; d_step { in = true; oldest(w) } };   /* step: hand_on: held to held, never idle in between */
+	:: starving || shrunk -> atomic { lock; d_step { in = true; oldest(w) } };   /* step: hand_on: held to held, never idle in between */
 	   if
-	   :: d_step { w != NOBODY && !paused && !closed && s < size && is_lease(s, n, held) -> unlend(s, idle); lend(s); grant(w, s); w = 0 };
+	   :: d_step { w != NOBODY && !paused && !closed && !too_many && is_lease(s, n, held) -> unlend(s, idle); lend(s); grant(w, s); w = 0 };
 	      unlock(); in = false
-	   :: d_step { !(w != NOBODY && !paused && !closed && s < size) && is_lease(s, n, held) -> unlend(s, idle) }; hint_of(s)
+	   :: d_step { (closed || too_many) && is_lease(s, n, held) -> unlend(s, closing) }
+	   :: d_step { !(w != NOBODY && !paused) && !(closed || too_many) && is_lease(s, n, held) -> unlend(s, idle) }; hint_of(s)
 	   :: d_step { !is_lease(s, n, held) -> ok = false }
 	   fi; w = 0
 	fi;
@@ -315,7 +323,8 @@ inline push(s, n, ok) {
 	:: in && !ok ->
 	   if
 	   :: d_step { is_lease(s, n, watched) -> ok = true; unlend(s, resetting) }; give_back(s); settle()
-	   :: !is_lease(s, n, watched) -> skip                   /* ErrNotHeld */
+	   :: d_step { is_lease(s, n, revoked) -> ok = true; unlend(s, closing) }    /* ErrRevoked */
+	   :: !is_lease(s, n, watched) && !is_lease(s, n, revoked) -> skip       /* ErrNotHeld */
 	   fi; unlock()
 	:: in && ok -> wait_too_long();
 	   if
@@ -332,8 +341,8 @@ inline destroy(s, n, ok) {       /* detach is the same, with nothing to close */
 	:: d_step { is_lease(s, n, held) -> unlend(s, closing) }
 	:: atomic { !is_lease(s, n, held) -> skip }; lock;
 	   if
-	   :: d_step { is_lease(s, n, watched) -> unlend(s, closing) }
-	   :: d_step { !is_lease(s, n, watched) -> ok = false }
+	   :: d_step { is_lease(s, n, watched) || is_lease(s, n, revoked) -> unlend(s, closing) }
+	   :: d_step { !is_lease(s, n, watched) && !is_lease(s, n, revoked) -> ok = false }
 	   fi; unlock()
 	fi
 }
@@ -361,7 +370,16 @@ inline cancel(s, n) {            /* step: cancelled: the ctx ended first; a toke
 	if
 	:: w == granted -> w = 0;
 #ifndef NO_PUSH_ON
-	   s = got_slot[me]; unlend(s, resetting); give_back(s); settle(); s = NONE        /* step: push_on */
+	   s = got_slot[me];                                     /* step: push_on */
+	   if
+#ifndef NO_REVOKED_LOOK
+	   :: d_step { state[s] == revoked -> unlend(s, closing) }
+	   :: d_step { state[s] != revoked -> unlend(s, resetting) }; give_back(s)
+#else
+	   :: unlend(s, resetting); give_back(s)
+#endif
+	   fi;
+	   settle(); s = NONE
 #endif
 	:: w == over || w == failed -> w = 0                     /* unlinked already */
 	:: w != granted && w != over && w != failed -> w = 0;
@@ -459,6 +477,7 @@ inline use(s, n) {
 #endif
 #ifdef RESETS
 	:: d_step { is_lease(s, n, held) -> unlend(s, resetting); ok = true }   /* a push with a Reset */
+	:: d_step { is_lease(s, n, revoked) -> unlend(s, closing); ok = true }
 #endif
 #if defined(KEEPS) && !defined(RIVAL)
 	:: d_step { forgotten[s] = true; ok = true }            /* no Push: its handle becomes unreachable */
@@ -525,7 +544,7 @@ end:	do
 	   settle();
 #endif
 	   unlock()
-	:: atomic { state[t] == closing && !mu -> mu = true; state[t] = vacant };   /* step: freed */
+	:: atomic { state[t] == closing && !mu -> mu = true; state[t] = vacant; aborted[t] = false };   /* step: freed */
 #ifndef NO_SETTLE_ON_FREED
 	   settle();
 #endif
@@ -550,12 +569,30 @@ proctype Resizer() {
 	byte i, k, w, x, r;
 	do
 	:: r < RESIZES -> r++;
-	   atomic { lock; size = 3 - size; shrunk = size < SLOTS };      /* step: resize */
+	   atomic { lock; size = 3 - size; shrunk = too_many };          /* step: resize */
 #ifndef NO_SETTLE_ON_RESIZE
 	   settle();
 #endif
 	   unlock()
 	:: r == RESIZES -> break
+	od;
+	operators--
+}
+#endif
+
+#ifdef REVOKES
+proctype Revoker() {
+	byte i, r;
+	do
+	:: r < REVOKES -> r++;
+	   lock;
+	   do                                                    /* step: revoke */
+	   :: d_step { i < SLOTS && (state[i] == held || state[i] == watched) -> state[i] = revoked; aborted[i] = true; i++ }
+	   :: d_step { i < SLOTS && state[i] != held && state[i] != watched -> i++ }
+	   :: d_step { i == SLOTS -> i = 0 }; break
+	   od;
+	   unlock()
+	:: r == REVOKES -> break
 	od;
 	operators--
 }
@@ -576,7 +613,7 @@ proctype Closer() {
 proctype Keeper(byte t) {
 end:	do
 	:: atomic { state[t] == held && !mu -> state[t] = watched }                        /* step: watch */
-	:: atomic { state[t] == watched && forgotten[t] && !mu -> forgotten[t] = false; unlend(t, closing) }   /* step: lost */
+	:: atomic { (state[t] == watched || state[t] == revoked) && forgotten[t] && !mu -> forgotten[t] = false; unlend(t, closing) }   /* step: lost */
 	:: d_step { state[t] == idle && checks > 0 -> checks--; state[t] = resetting }      /* to check it: like a reset */
 	od
 }
@@ -611,6 +648,9 @@ init {
 #ifdef RESIZES
 		operators++; run Resizer();
 #endif
+#ifdef REVOKES
+		operators++; run Revoker();
+#endif
 #ifdef CLOSES
 		operators++; run Closer();
 #endif
@@ -629,5 +669,5 @@ init {
 #ifdef RIVAL
 	assert(ends == 1);
 #endif
-	size == SLOTS || state[SLOTS-1] == vacant                /* the excess is gone in the end */
+	!too_many                                                /* the excess is gone in the end */
 }
