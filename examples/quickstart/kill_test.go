@@ -11,6 +11,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/examples/internal/redistest"
 )
 
 // The worst that a pool can do is to lend a connection on which the answer to
@@ -24,7 +25,7 @@ func TestKilledConnections(t *testing.T) {
 		kills            = 8
 		killEvery        = goroutines * rounds / (kills + 1)
 	)
-	address, admin := startRedis(t)
+	address, admin := redistest.Start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	pool, err := pools.New("redis", connector("redis://"+address, 10*time.Second), pools.Settings{Size: size})
@@ -112,7 +113,7 @@ func TestKilledConnections(t *testing.T) {
 			t.Errorf("%s is %q, error %v", key(i), got, err)
 		}
 	}
-	wantOthers(t, admin, size)
+	redistest.WantOthers(t, admin, size)
 	for _, conn := range held {
 		if err := conn.Push(); err != nil {
 			t.Error(err)
@@ -121,5 +122,5 @@ func TestKilledConnections(t *testing.T) {
 	if err := pool.Close(ctx); err != nil {
 		t.Error(err)
 	}
-	wantOthers(t, admin, 0)
+	redistest.WantOthers(t, admin, 0)
 }

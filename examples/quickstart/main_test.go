@@ -13,6 +13,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/gomodule/redigo/redis"
+	"github.com/utopia-go/pools/examples/internal/redistest"
 )
 
 // start runs the program.
@@ -157,7 +158,7 @@ func wantNoServer(t *testing.T, says string, args ...string) {
 }
 
 func TestNobodyListens(t *testing.T) {
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address := fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t))
 	wantNoServer(t, address, "-redis", address)
 }
 
@@ -232,21 +233,21 @@ func (w *trigger) Write(text []byte) (int, error) {
 }
 
 func TestRealServer(t *testing.T) {
-	address, admin := startRedis(t)
-	before := info(t, admin, "stats", "total_connections_received")
+	address, admin := redistest.Start(t)
+	before := redistest.Info(t, admin, "stats", "total_connections_received")
 	status, stdout, stderr := start(t, t.Context(), "-ops", "20000", "-redis", address)
 	if status != 0 || stderr != "" {
 		t.Fatalf("status %d, stderr %q", status, stderr)
 	}
 	wantFigures(t, stdout, 20000, 10)
-	opened := info(t, admin, "stats", "total_connections_received") - before
+	opened := redistest.Info(t, admin, "stats", "total_connections_received") - before
 	if opened > 10 {
 		t.Errorf("the server has received %d connections, want at most 10", opened)
 	}
 	if said := figure(t, stdout, "as the server counted"); said != opened {
 		t.Errorf("the program says that the server counted %d connections; it is %d", said, opened)
 	}
-	wantOthers(t, admin, 0)
+	redistest.WantOthers(t, admin, 0)
 	if left, err := redis.Int(redis.DoContext(admin, t.Context(), "DBSIZE")); left != 0 || err != nil {
 		t.Errorf("%d keys are left, error %v", left, err)
 	}

@@ -1,4 +1,5 @@
-package main
+// Package redistest starts a Redis for a test, from the installed redis-server.
+package redistest
 
 import (
 	"context"
@@ -15,9 +16,9 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// startRedis starts the installed redis-server for this test alone and returns
+// Start starts the installed redis-server for this test alone and returns
 // its address and a connection beside all pools.
-func startRedis(t *testing.T) (address string, admin redis.Conn) {
+func Start(t *testing.T) (address string, admin redis.Conn) {
 	t.Helper()
 	binary, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -26,7 +27,7 @@ func startRedis(t *testing.T) (address string, admin redis.Conn) {
 		}
 		t.Skip("redis-server is not installed: ", err)
 	}
-	// Somebody else may take the port between freePort and the server.
+	// Somebody else may take the port between FreePort and the server.
 	for range 5 {
 		if address, admin, err = launch(t, binary); err == nil {
 			return address, admin
@@ -38,7 +39,7 @@ func startRedis(t *testing.T) (address string, admin redis.Conn) {
 
 func launch(t *testing.T, binary string) (address string, admin redis.Conn, err error) {
 	t.Helper()
-	port := freePort(t)
+	port := FreePort(t)
 	cmd := exec.Command(binary, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", t.TempDir(),
 		"--save", "", "--appendonly", "no")
 	var output strings.Builder
@@ -57,7 +58,7 @@ func launch(t *testing.T, binary string) (address string, admin redis.Conn, err 
 	}
 
 	address = fmt.Sprintf("127.0.0.1:%d", port)
-	refused := eventually(t.Context(), 10*time.Second, func() error {
+	refused := Eventually(t.Context(), 10*time.Second, func() error {
 		select {
 		case <-gone:
 			return nil
@@ -70,7 +71,7 @@ func launch(t *testing.T, binary string) (address string, admin redis.Conn, err 
 		stop()
 		return "", nil, fmt.Errorf("no server on %s: %w\n%s", address, errors.Join(refused, err), output.String())
 	}
-	if pid := info(t, admin, "server", "process_id"); admin == nil || pid != cmd.Process.Pid {
+	if pid := Info(t, admin, "server", "process_id"); admin == nil || pid != cmd.Process.Pid {
 		stop()
 		return "", nil, fmt.Errorf("another server took %s", address)
 	}
@@ -81,8 +82,8 @@ func launch(t *testing.T, binary string) (address string, admin redis.Conn, err 
 	return address, admin, nil
 }
 
-// freePort returns a port on which nobody listens.
-func freePort(t *testing.T) int {
+// FreePort returns a port on which nobody listens.
+func FreePort(t *testing.T) int {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -92,10 +93,10 @@ func freePort(t *testing.T) int {
 	return listener.Addr().(*net.TCPAddr).Port
 }
 
-// eventually calls try again and again until it returns nil; when that takes
+// Eventually calls try again and again until it returns nil; when that takes
 // longer than limit, it returns try's last error. For what a server does in
 // its own time.
-func eventually(ctx context.Context, limit time.Duration, try func() error) error {
+func Eventually(ctx context.Context, limit time.Duration, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	ticker := time.NewTicker(5 * time.Millisecond)
@@ -113,8 +114,8 @@ func eventually(ctx context.Context, limit time.Duration, try func() error) erro
 	}
 }
 
-// info returns a number that the server's INFO gives.
-func info(t *testing.T, conn redis.Conn, section, field string) int {
+// Info returns a number that the server's INFO gives.
+func Info(t *testing.T, conn redis.Conn, section, field string) int {
 	t.Helper()
 	text, err := redis.String(redis.DoContext(conn, t.Context(), "INFO", section))
 	if err != nil {
@@ -133,8 +134,8 @@ func info(t *testing.T, conn redis.Conn, section, field string) int {
 	return 0
 }
 
-// others returns how many clients the server has beside conn.
-func others(t *testing.T, conn redis.Conn) int {
+// Others returns how many clients the server has beside conn.
+func Others(t *testing.T, conn redis.Conn) int {
 	t.Helper()
 	list, err := redis.String(redis.DoContext(conn, t.Context(), "CLIENT", "LIST"))
 	if err != nil {
@@ -143,11 +144,11 @@ func others(t *testing.T, conn redis.Conn) int {
 	return strings.Count(list, "\n") - 1
 }
 
-// wantOthers waits until the server has at most n clients beside conn.
-func wantOthers(t *testing.T, conn redis.Conn, n int) {
+// WantOthers waits until the server has at most n clients beside conn.
+func WantOthers(t *testing.T, conn redis.Conn, n int) {
 	t.Helper()
-	err := eventually(t.Context(), 10*time.Second, func() error {
-		if got := others(t, conn); got > n {
+	err := Eventually(t.Context(), 10*time.Second, func() error {
+		if got := Others(t, conn); got > n {
 			return fmt.Errorf("the server has %d clients, want at most %d", got, n)
 		}
 		return nil
