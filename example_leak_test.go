@@ -1,0 +1,55 @@
+package pools_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/utopia-go/pools"
+)
+
+// A connection that is held for longer than LeakAfter is reported to the
+// Logger, with the place where it was popped.
+func ExampleSettings_leakAfter() {
+	reports, report := pipe()
+	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
+		return os.Open(os.DevNull)
+	}), pools.Settings{
+		Size:         3,
+		LeakAfter:    10 * time.Millisecond, // a real program gives a minute or more
+		TrackHolders: true,
+		Logger:       slog.New(slog.NewTextHandler(report, nil)),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	defer pool.Close(ctx)
+
+	err = pool.Use(ctx, func(*os.File) error {
+		text := <-reports // in this example, the work takes just too long
+		fmt.Println(strings.Contains(text, "held for longer than LeakAfter"), strings.Contains(text, "ExampleSettings_leakAfter"))
+		return nil
+	})
+	fmt.Println(err, pool.Stats().Leaks)
+	// Output:
+	// true true
+	// <nil> 1
+}
+
+// pipe returns what is written, each write by itself.
+func pipe() (<-chan string, writer) {
+	texts := make(chan string, 10)
+	return texts, func(text string) { texts <- text }
+}
+
+type writer func(text string)
+
+func (w writer) Write(text []byte) (int, error) {
+	w(string(text))
+	return len(text), nil
+}
