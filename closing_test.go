@@ -290,7 +290,7 @@ func TestDroppedPoolsAreFreed(t *testing.T) {
 			goroutines := runtime.NumGoroutine()
 			for range many {
 				server := poolstest.NewServer(t, 0)
-				pool, err := pools.New("dropped", server.Connector(), pools.Settings{Size: 10})
+				pool, err := pools.New("dropped", server.Connector(), pools.Settings{Size: 10, MinIdle: 2, IdleTimeout: time.Minute})
 				if err != nil {
 					t.Fatal(err)
 				}

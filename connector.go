@@ -36,7 +36,8 @@ type Connector[T any] struct {
 	Reset func(ctx context.Context, resource T) error
 
 	// Broken says whether a connection must be closed instead of being lent
-	// again. It is asked at every return, in the goroutine of the holder,
+	// again. It is asked at every return but those that close it anyway
+	// (Destroy, Discard, a revoked lease), in the goroutine of the holder,
 	// with the error the holder gave: nil for a plain Push. It must be quick
 	// and do no I/O. Nil: a connection is closed after any timeout, context
 	// error, network or system error, io.EOF and driver.ErrBadConn. Panics,
@@ -44,8 +45,10 @@ type Connector[T any] struct {
 	Broken func(resource T, err error) bool
 
 	// Abort interrupts a connection while somebody is using it, so that the
-	// holder's call fails now (net.Conn.Close does). It is called when a
-	// Close of the pool runs out of time. Nil: holders are waited for.
+	// holder's call fails now (net.Conn.Close does). It is called by
+	// RevokeAll, and by a Close of the pool that runs out of time, in their
+	// goroutine; the holder may come back meanwhile, so that Close runs
+	// beside it. Nil: holders are waited for.
 	Abort func(resource T)
 }
 

@@ -65,7 +65,9 @@
 // A connection has at most one lease at a time. A lease ends once, by the
 // first of [Conn.Push], [Conn.PushErr], [Conn.Destroy] and [Conn.Detach], for
 // all copies of the Conn; the others return [ErrNotHeld] and do nothing, and
-// Conn.Resource panics. Nothing in Go stops a resource from being used after
+// Conn.Resource panics. A lease that [Pool.RevokeAll] ended is one that the
+// holder may still end: its Push closes the connection and returns
+// [ErrRevoked]. Nothing in Go stops a resource from being used after
 // its lease: do not keep it.
 //
 // # Broken connections
@@ -85,9 +87,60 @@
 // slot is free again, unless Settings.Strict is set or Size calls are
 // abandoned already; it is counted, and cleaned up behind when it returns.
 //
-// Idle and held times are seen by a keeper that looks once a second while a
-// connection is open. A pool without connections runs no goroutine and sets no
-// timer, unless somebody waits or the server is down.
+// # Keeping
+//
+// Lifetimes, idle times, leaks and checks of idle connections are the business
+// of a keeper that looks at all slots while something is open: once a second,
+// or four times within the shortest time it keeps. The hot path reads no
+// clock. A pool without connections runs no goroutine and sets no timer,
+// unless somebody waits, MinIdle asks for connections, or the server is down.
+//
+// MaxLifetime has a jitter that only shortens. Whatever its reason, a
+// connection is not closed under its holder but when it comes back, and at
+// most half of the idle ones go at one look. A check that fails, or a
+// connection that breaks in use, makes the other idle ones suspect: they are
+// checked before they are lent. Once checks have failed for CheckTimeout,
+// waiters do not wait for more of them: new connections are opened in the
+// place of those suspected.
+//
+// # Steering
+//
+// [Pool.Configure] changes any setting while the pool runs, Size too.
+// [Pool.Refresh] replaces all connections; while the server refuses new ones
+// it keeps the old ones. [Pool.Pause] lets Pops wait until [Pool.Resume].
+// [Pool.RevokeAll] ends all leases. [Pool.Connections] says who holds what.
+//
+// # Settings
+//
+// Zero means the default. "Kept" is the precision: the keeper is at most a
+// quarter of the shortest of its times late, and at most a second.
+//
+//	essential
+//	Size                 required  exact       what the server grants
+//	WaitTimeout          30 s      exact       the longest a Pop waits, beside its ctx
+//	Logger               silent                lost leases, leaks, misuse, failing opens
+//
+//	frequent
+//	MaxLifetime          30 min    10 % early  shorter than what firewalls and servers allow
+//	IdleTimeout          10 min    keeper      give connections back in quiet times
+//	MinIdle              0         1 s         ready before they are needed
+//	OpenTimeout          10 s      exact       an open with all its tries and pauses
+//	ReconnectAttempts    3         exact       tries per open
+//	ReconnectSleep       1 s       exact       the longest first pause between tries
+//	CheckAfter           5 s       keeper      idle for longer: Check first
+//	CheckTimeout         1 s       exact       a check, and all of a Pop's that fail
+//	MaxWaiting           no limit  exact       fail at once instead of queueing
+//	LeakAfter            never     keeper      report who holds a connection for so long
+//	TrackHolders         off                   stacks of holders; 3 to 20 µs a Pop
+//
+//	rare
+//	KeepAlive            never     keeper      check idle connections now and then
+//	MaxUses              no limit  exact       connections that grow with use; 40 ns a Push
+//	MaxOpensPerSecond    no limit  exact       a server that minds logins
+//	CloseTimeout         5 s       exact       a slow server
+//	ResetTimeout         5 s       exact       a slow server
+//	Strict               off                   never Size+1 connections, even while a call hangs
+//	Lost                 close     2 s, a GC   report only: holders that keep just the resource
 //
 // # Lost leases
 //
@@ -105,6 +158,11 @@
 // connection. The return of Connector.Open happens before the return of the
 // first Pop that receives its connection, and so do the returns of Check and
 // Reset. The end of a lease happens before the Close of its connection.
+//
+// # Callbacks
+//
+// The functions of the connector, the Logger and the function given to
+// Configure run without the pool's lock and may use the pool.
 //
 // # Testing
 //

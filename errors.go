@@ -81,14 +81,14 @@ func (e *PopError) Unwrap() []error {
 	return []error{e.Err, e.OpenErr}
 }
 
-// CloseError says what had not come back when the ctx of a [Pool.Close]
-// ended. It is ErrStillOut, and the ctx's error.
+// CloseError says what had not come back when a [Pool.Close] ended. It is
+// ErrStillOut, and Err.
 type CloseError struct {
 	Pool      string
 	Held      []Holder // connections that are still lent
 	Abandoned []string // calls of the connector that hang, as "Open for 12s"
 	Busy      int      // connections that are just being opened, checked, reset or closed
-	Err       error    // why the wait ended: the ctx's error, or that 30 s were over
+	Err       error    // why the wait ended: the ctx's error, that 30 s were over, or ErrAbandoned when all but hung calls was over
 }
 
 func (e *CloseError) Error() string {
@@ -110,7 +110,7 @@ func (e *CloseError) Error() string {
 	return strings.TrimSuffix(b.String(), ",")
 }
 
-// Unwrap makes it ErrStillOut and the ctx's error.
+// Unwrap makes it ErrStillOut and Err.
 func (e *CloseError) Unwrap() []error { return []error{ErrStillOut, e.Err} }
 
 // PanicError is a panic in Connector.Open, Close, Check or Reset, which run
