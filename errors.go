@@ -26,13 +26,14 @@ var (
 
 	ErrNotHeld = errors.New("pools: this lease has ended; a Conn is pushed, destroyed or detached once")
 	// ErrRevoked is ErrNotHeld too.
-	ErrRevoked  error = &hidden{"pools: this lease was revoked; its connection is closed now", ErrNotHeld}
-	ErrForeign        = errors.New("pools: this Conn belongs to another pool")
-	ErrZero           = errors.New("pools: a zero value; pools are made by pools.New and Conns by Pop")
-	ErrSamePool       = errors.New("pools: the same pool is asked for twice; two connections of one pool held at once can deadlock")
-	ErrUnknown        = errors.New("pools: no pool of this name in the group")
-	ErrType           = errors.New("pools: the pool's resources are of another type")
-	ErrStillOut       = errors.New("pools: closed, but not everything came back")
+	ErrRevoked error = &hidden{"pools: this lease was revoked; its connection is closed now", ErrNotHeld}
+
+	ErrForeign  = errors.New("pools: this Conn belongs to another pool")
+	ErrZero     = errors.New("pools: a zero value; pools are made by pools.New and Conns by Pop")
+	ErrSamePool = errors.New("pools: the same pool is asked for twice; two connections of one pool held at once can deadlock")
+	ErrUnknown  = errors.New("pools: no pool of this name in the group")
+	ErrType     = errors.New("pools: the pool's resources are of another type")
+	ErrStillOut = errors.New("pools: closed, but not everything came back")
 
 	// errGoexit stands for user code that ended its goroutine.
 	errGoexit = errors.New("pools: called runtime.Goexit")

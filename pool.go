@@ -165,7 +165,7 @@ func (p *Pool[T]) mayTake() bool { return p.gate.Load()&(made|popsStop) == made 
 
 // TryPop takes an idle connection if there is one. It never waits, opens or
 // checks, so it takes none that would have to be checked first: with CheckAfter
-// Always, only what was just opened or reset.
+// Always it finds nothing.
 func (p *Pool[T]) TryPop() (Conn[T], bool) {
 	if !p.mayTake() {
 		return Conn[T]{}, false
