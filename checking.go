@@ -21,7 +21,9 @@ import (
 type checks struct {
 	stales       int   // slots in state stale
 	suspects     int   // of these, how many are suspected
-	failingSince int64 // when the first of the checks began that have failed since one succeeded; 0: none
+	forWaiters   int   // checks under way that waiters wait for
+	failingSince int64 // since when checks for waiters have failed and some are suspected; 0: they have not
+	provedAt     int64 // when a check last succeeded
 }
 
 // alwaysChecks reports whether each connection is checked before it is lent.
@@ -29,26 +31,25 @@ func (p *Pool[T]) alwaysChecks() bool {
 	return p.settings.CheckAfter == Always && p.connector.Check != nil
 }
 
-// checkIsDue marks a connection that has been idle for CheckAfter: the fast
-// path does not match it then, and the next one who wants it has it checked.
-// It reports whether the connection should be checked now.
-func (p *Pool[T]) checkIsDue(s *slot[T], due func(int64) bool) bool {
+// tendCheck does what is due of checks for a connection that is not lent. It
+// reports whether it has begun one; may says whether it may.
+//
+// A connection that has been idle for CheckAfter becomes stale: the fast path
+// does not match it then, and the next one who wants it has it checked.
+func (p *Pool[T]) tendCheck(s *slot[T], word uint64, due func(int64) bool, may bool) bool {
 	if p.connector.Check == nil {
 		return false
 	}
 	known := max(s.seenAt, s.checkedAt)
-	if after := p.settings.CheckAfter; after > 0 && due(known+int64(after)) {
-		p.makeStale(s)
+	every, after := p.settings.KeepAlive, p.settings.CheckAfter
+	if (s.suspected || every > 0 && due(known+int64(every))) && may && p.takeOut(s, word) {
+		p.check(s, false)
+		return true
 	}
-	every := p.settings.KeepAlive
-	return s.suspected || every > 0 && due(known+int64(every))
-}
-
-// makeStale has an idle connection checked before it is lent.
-func (p *Pool[T]) makeStale(s *slot[T]) {
-	if word := s.word.Load(); word&stateMask == idle && s.word.CompareAndSwap(word, with(word, stale)) {
+	if after > 0 && due(known+int64(after)) && word&stateMask == idle && s.word.CompareAndSwap(word, with(word, stale)) {
 		p.stales++
 	}
+	return false
 }
 
 // suspect has idle connections checked before they are lent, since another
@@ -58,6 +59,9 @@ func (p *Pool[T]) makeStale(s *slot[T]) {
 func (p *Pool[T]) suspect(all bool) {
 	if p.connector.Check == nil || p.settings.CheckAfter == Never {
 		return
+	}
+	if p.suspects == 0 && p.forWaiters == 0 {
+		p.failingSince = 0 // what failed before is over: nobody has waited for these yet
 	}
 	for _, s := range p.table.Load().slots {
 		word := s.word.Load()
@@ -87,7 +91,9 @@ func (p *Pool[T]) startChecks() {
 	}
 	doubtful := p.doubtful()
 	for _, s := range p.table.Load().slots {
-		if p.stales == 0 || p.queue.len <= p.aboutIdle {
+		// A Reset, or the keeper's check, may hang beside one that would be
+		// found alive at once: only checks for waiters help waiters.
+		if p.stales == 0 || p.queue.len <= p.forWaiters {
 			return
 		}
 		word := s.word.Load()
@@ -96,13 +102,13 @@ func (p *Pool[T]) startChecks() {
 		}
 		if !doubtful || !s.suspected {
 			p.takeOut(s, word)
-			p.check(s)
+			p.check(s, true)
 			continue
 		}
 		// Its slot is worth more than the connection: for a waiter that no
 		// close, open or vacant slot will help. But while the server is down
 		// it is better than nothing, and the keeper checks it.
-		helped := p.aboutIdle + p.opening + p.gone - p.hung
+		helped := p.forWaiters + p.opening + p.gone - p.hung
 		if !p.down() && p.taken >= p.settings.Size && p.queue.len > helped {
 			p.takeOut(s, word)
 			p.closedAs("Check", errSuspected)
@@ -112,33 +118,56 @@ func (p *Pool[T]) startChecks() {
 }
 
 // check checks the connection of a slot that the pool owns.
-func (p *Pool[T]) check(s *slot[T]) {
+func (p *Pool[T]) check(s *slot[T], forWaiter bool) {
+	timeout := p.settings.CheckTimeout
+	if forWaiter {
+		p.forWaiters++
+		if s.suspected && p.failingSince != 0 {
+			// What is left of the budget, or enough for a server that answers.
+			timeout = max(timeout-time.Duration(p.now()-p.failingSince), timeout/10, 1)
+		}
+	}
 	s.word.Store(with(s.word.Load(), checking))
 	s.suspected = false
-	p.try(s, "Check", p.settings.CheckTimeout, p.connector.Check)
+	p.try(s, "Check", timeout, p.connector.Check, func(c *call, err error) {
+		s.checkedAt = p.now()
+		if forWaiter {
+			p.forWaiters--
+		}
+		if err == nil {
+			p.failingSince, p.provedAt = 0, p.now()
+			return
+		}
+		p.suspect(true)
+		if forWaiter && p.failingSince == 0 && p.suspects > 0 {
+			p.failingSince = max(c.since, p.provedAt)
+		}
+	})
 }
 
 // reset makes a returned connection clean.
 func (p *Pool[T]) reset(s *slot[T]) {
 	s.word.Store(with(s.word.Load(), resetting))
-	p.try(s, "Reset", p.settings.ResetTimeout, p.connector.Reset)
+	p.try(s, "Reset", p.settings.ResetTimeout, p.connector.Reset, func(c *call, err error) {
+		if err == nil {
+			p.typicalReset = max(time.Duration(p.now()-c.since), 1)
+		}
+	})
 }
 
 var errSuspected = errors.New("another one failed its check, and there was no time left for this one's")
 
 // try calls Check or Reset for a connection, which is about to be idle then:
 // it is released when the call succeeds and closed when it does not.
-func (p *Pool[T]) try(s *slot[T], name string, timeout time.Duration, fn func(context.Context, T) error) {
+// Before that, ended sees how it went.
+func (p *Pool[T]) try(s *slot[T], name string, timeout time.Duration, fn func(context.Context, T) error, ended func(*call, error)) {
 	p.aboutIdle++
 	resource := s.conn.resource
 	p.run(name, context.Background(), timeout, func(ctx context.Context) error {
 		return fn(ctx, resource)
 	}, func(c *call, err error) {
 		p.aboutIdle--
-		if name == "Check" {
-			s.checkedAt = p.now()
-			p.checked(c, err)
-		}
+		ended(c, err)
 		switch {
 		case err == nil:
 			p.release(s)
@@ -153,16 +182,4 @@ func (p *Pool[T]) try(s *slot[T], name string, timeout time.Duration, fn func(co
 	}, func(c *call, err error) {
 		p.closeLate(s, resource, c.keepsSlot)
 	})
-}
-
-// checked draws the conclusions from a check.
-func (p *Pool[T]) checked(c *call, err error) {
-	if err == nil {
-		p.failingSince = 0
-		return
-	}
-	if p.failingSince == 0 {
-		p.failingSince = c.since
-	}
-	p.suspect(true)
 }

@@ -263,3 +263,150 @@ func TestCheckBlocksNobodyElse(t *testing.T) {
 		}
 	}, poolstest.WithCheck)
 }
+
+// took runs f and returns how long that took.
+func took(f func()) time.Duration {
+	began := time.Now()
+	f()
+	return time.Since(began)
+}
+
+// What hangs for somebody else (a Reset, the keeper's check) does not keep a
+// waiter from a connection that a check would find alive.
+func TestStaleBesideAHungCall(t *testing.T) {
+	for _, point := range []string{"Reset", "Check"} {
+		synctest.Test(t, func(t *testing.T) {
+			server := poolstest.NewServer(t, 0)
+			settings := pools.Settings{Size: 2, CheckTimeout: 10 * time.Second}
+			options := []poolstest.Option{poolstest.WithCheck}
+			if point == "Check" {
+				settings.KeepAlive = 20 * time.Second
+			} else {
+				options = append(options, poolstest.WithReset)
+			}
+			pool := poolstest.Make(t, server, settings, options...)
+			if err := pool.Fill(t.Context(), 2); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(8 * time.Second) // both are stale
+			hangs := faultPoint(server, point)
+			hangs.Next(server.Hang())
+			if point == "Reset" {
+				use(t, pool)
+			} else {
+				for hangs.Calls() == 0 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+			synctest.Wait()
+			if d := took(func() { use(t, pool) }); d != 0 {
+				t.Errorf("%s hangs, and a Pop took %v", point, d)
+			}
+		})
+	}
+}
+
+// Nor does a hung Reset keep a waiter from a vacant slot for long.
+func TestHungResetBesideVacantSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := poolstest.NewServer(t, 0)
+		pool := poolstest.Make(t, server, pools.Settings{Size: 10}, poolstest.WithReset)
+		use(t, pool)
+		synctest.Wait()
+		server.Reset.Next(server.Hang())
+		use(t, pool)
+		if d := took(func() { use(t, pool) }); d > 50*time.Millisecond {
+			t.Errorf("took %v", d)
+		}
+	})
+}
+
+// The budget is one incident's: a check that failed an hour ago says nothing
+// of what is suspected now, be the server down or not; nor does a check that
+// nobody waited for.
+func TestOldFailuresAreForgotten(t *testing.T) {
+	incidents := map[string]func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server){
+		"an hour ago": func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			server.Check.Next(poolstest.Fail(io.EOF), poolstest.Fail(io.EOF))
+			time.Sleep(8 * time.Second)
+			useAtOnce(t, pool, 2, holdFor(time.Millisecond))()
+			if err := pool.Fill(t.Context(), 4); err != nil {
+				t.Fatal(err)
+			}
+			for range 1200 {
+				useAtOnce(t, pool, 4, holdFor(time.Millisecond))()
+				time.Sleep(3 * time.Second)
+			}
+		},
+		"the keeper's": func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			if err := pool.Configure(func(s *pools.Settings) { s.KeepAlive = 20 * time.Second }); err != nil {
+				t.Fatal(err)
+			}
+			server.Check.Next(server.Hang())
+			for pool.Stats().Abandonments == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		},
+	}
+	for name, incident := range incidents {
+		for _, down := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, down %v", name, down), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					server := poolstest.NewServer(t, 0)
+					pool := poolstest.Make(t, server, pools.Settings{Size: 4, MaxLifetime: pools.Never}, poolstest.WithCheck)
+					if err := pool.Fill(t.Context(), 4); err != nil {
+						t.Fatal(err)
+					}
+					incident(t, pool, server)
+					a := poolstest.Pop(t, pool).Has()
+					if down {
+						server.Open.Always(poolstest.Fail(errRefused))
+					}
+					if err := a.PushErr(io.EOF); err != nil {
+						t.Fatal(err)
+					}
+					if down {
+						if err := pool.Fill(t.Context(), 4); err == nil {
+							t.Error("the server is not down")
+						}
+					}
+					opened := server.Opened()
+					useAtOnce(t, pool, 3, holdFor(time.Millisecond))()
+					if n := server.Opened() - opened; n > 1 {
+						t.Errorf("%d were opened beside healthy ones", n)
+					}
+					server.Open.Clear()
+				})
+			})
+		}
+	}
+}
+
+// KeepAlive does not lag behind when CheckAfter is due at the same look.
+func TestKeepAliveBesideCheckAfter(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, KeepAlive: 5 * time.Second, CheckAfter: 5 * time.Second}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		use(t, pool)
+		time.Sleep(62 * time.Second)
+		if n := server.Check.Calls(); n < 10 {
+			t.Errorf("%d checks in a minute", n)
+		}
+	}, poolstest.WithCheck)
+}
+
+// What one Pop spends on checks that fail is CheckTimeout (and a tenth for
+// calls that are deaf), however they fail.
+func TestBudgetOfOnePop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := poolstest.NewServer(t, 0)
+		server.Open.Always(poolstest.Delay(2 * time.Second))
+		pool := poolstest.Make(t, server, pools.Settings{Size: 2, CheckAfter: time.Minute}, poolstest.WithCheck)
+		if err := pool.Fill(t.Context(), 2); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(62 * time.Second)
+		server.Check.Next(poolstest.InOrder(poolstest.Delay(900*time.Millisecond), poolstest.Fail(io.EOF)), server.Hang())
+		if d := took(func() { use(t, pool) }); d > 3100*time.Millisecond {
+			t.Errorf("took %v", d)
+		}
+	})
+}

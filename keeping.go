@@ -34,7 +34,7 @@ type keeping struct {
 	keeper      *time.Timer
 	lookAt      int64         // when it will look; 0: it does not run
 	every       time.Duration // it looks at least so often
-	keepOpen    int           // how many connections MinIdle wants open, as of the last look
+	lackIdle    int           // how many MinIdle lacked at the last look, less the opens since
 	collectedAt int64
 	calmedAt    int64
 	idledAt     int64 // when the latest were closed for IdleTimeout
@@ -69,7 +69,11 @@ func afterFunc[T any](p *Pool[T], d time.Duration, do func(*Pool[T])) *time.Time
 func (p *Pool[T]) setPace() {
 	s := &p.settings
 	shortest := looksWithin * longestLook
-	for _, d := range []time.Duration{s.MaxLifetime, s.IdleTimeout, s.KeepAlive, s.LeakAfter, s.CheckAfter} {
+	kept := []time.Duration{s.MaxLifetime, s.IdleTimeout, s.LeakAfter}
+	if p.connector.Check != nil {
+		kept = append(kept, s.KeepAlive, s.CheckAfter)
+	}
+	for _, d := range kept {
 		if d > 0 {
 			shortest = min(shortest, d)
 		}
@@ -107,6 +111,10 @@ func (p *Pool[T]) look() {
 	p.lookAt = 0
 	p.trim()
 	if p.closed && (p.taken == 0 || p.settings.Lost != LostClose) || p.taken == 0 && p.settings.MinIdle == 0 {
+		if p.queue.len == 0 && !p.down() && p.alarmAt != 0 {
+			p.alarm.Stop() // set for somebody who waits no more
+			p.alarmAt = 0
+		}
 		return
 	}
 	next, stuck := p.tend()
@@ -135,6 +143,7 @@ func (p *Pool[T]) tend() (next int64, stuck bool) {
 		}
 		return t <= now
 	}
+	mayOpen := p.taken < p.settings.Size && !p.down() && !p.paused
 	idles := 0
 	slots := p.table.Load().slots
 	for _, s := range slots {
@@ -151,7 +160,7 @@ func (p *Pool[T]) tend() (next int64, stuck bool) {
 		case state == idle || state == stale:
 			idles++
 		}
-		stuck = stuck && word&stateMask == abandoned
+		stuck = stuck && (word&stateMask == abandoned || word&stateMask == vacant && !mayOpen)
 	}
 
 	// From the last slot on: the first are used most. At most half of the
@@ -166,16 +175,12 @@ func (p *Pool[T]) tend() (next int64, stuck bool) {
 		if p.tendIdle(s, word, due, &idles, &expire) {
 			continue
 		}
-		if p.checkIsDue(s, due) && check > 0 && p.takeOut(s, word) {
+		if p.tendCheck(s, word, due, check > 0) {
 			check--
 			idles--
-			p.check(s)
 		}
 	}
-	p.keepOpen = 0
-	if lack := p.settings.MinIdle - idles - p.aboutIdle - p.opening; lack > 0 {
-		p.keepOpen = p.taken - p.gone + lack
-	}
+	p.lackIdle = max(p.settings.MinIdle-idles-p.aboutIdle-p.opening, 0)
 	return next, stuck
 }
 

@@ -437,3 +437,73 @@ func TestExpiryAgainstPop(t *testing.T) {
 		t.Errorf("only %d connections were opened", server.Opened())
 	}
 }
+
+// What MinIdle lacks is counted anew: not more is opened than it asks for when
+// things have changed since the last look.
+func TestMinIdleIsNotOutOfDate(t *testing.T) {
+	scenario(t, pools.Settings{Size: 20, MinIdle: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+		var held []pools.Conn[resource]
+		for range 10 {
+			held = append(held, poolstest.Pop(t, pool).Has())
+		}
+		server.Open.Always(poolstest.Delay(500 * time.Millisecond))
+		for pool.Stats().Opening == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		for _, h := range held {
+			_ = h.Destroy()
+		}
+		time.Sleep(10 * time.Second)
+		if n := server.IsOpen(); n != 1 {
+			t.Errorf("%d are open", n)
+		}
+	})
+	scenario(t, pools.Settings{Size: 10, MinIdle: 5}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Fail(errRefused))
+		time.Sleep(10 * time.Second)
+		if err := pool.Configure(func(s *pools.Settings) { s.MinIdle = 0 }); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		server.Open.Clear()
+		time.Sleep(2 * time.Minute)
+		if n := server.Opened(); n > 1 { // the prober's
+			t.Errorf("%d were opened though nobody wants any", n)
+		}
+	})
+}
+
+// Time in use is not idle time.
+func TestIdleTimeBeginsWithThePush(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, IdleTimeout: 10 * time.Second}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Use(t.Context(), holdFor(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(9 * time.Second)
+		if server.IsOpen() != 1 {
+			t.Error("closed too early")
+		}
+		time.Sleep(3 * time.Second)
+		if server.IsOpen() != 0 {
+			t.Error("kept")
+		}
+	})
+}
+
+// O11, after Size was lowered: the slots that nobody may use are no hope.
+func TestForgottenConnInABlockedProgramAfterAShrink(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, WaitTimeout: pools.Never}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		held := poolstest.Pop(t, pool)
+		held.Has()
+		forget(t, pool)
+		resize(t, pool, 1)
+		held.Push()
+		use(t, pool) // blocks; the keeper has to collect
+		if st := pool.Stats(); st.Lost != 1 {
+			t.Errorf("%+v", st)
+		}
+	})
+}

@@ -38,12 +38,13 @@ const (
 
 // opens is the part of the pool that opening owns.
 type opens struct {
-	opening     int    // under way, abandoned ones aside
-	spent       uint64 // lease numbers that went to opens
-	window      int
-	widenedAt   int64
-	typicalOpen time.Duration // how long the latest successful one took
-	firstVacant int           // no slot before it is vacant
+	opening      int    // under way, abandoned ones aside
+	spent        uint64 // lease numbers that went to opens
+	window       int
+	widenedAt    int64
+	typicalOpen  time.Duration // how long the latest successful one took
+	typicalReset time.Duration // the same of a Reset; 0: none has succeeded
+	firstVacant  int           // no slot before it is vacant
 
 	failures   int // opens failed in a row; more than none: the server is down
 	probing    bool
@@ -63,12 +64,22 @@ type opens struct {
 // down reports whether opening is known not to work.
 func (o *opens) down() bool { return o.failures > 0 }
 
-// slowOpen is how long an open may take before it is thought to hang: half as
-// long again as the latest one, or every second open would be thought so, and
-// at least shortestSlow, since a busy machine adds some milliseconds to all.
-func (o *opens) slowOpen() int64 {
-	return max(int64(o.typicalOpen+o.typicalOpen/2), int64(shortestSlow))
+// openErrNow returns the latest error while it is down.
+func (o *opens) openErrNow() error {
+	if o.down() {
+		return o.openErr
+	}
+	return nil
 }
+
+// slow is how long a call may take before it is thought to hang: half as long
+// again as the latest one, or every second would be thought so, and at least
+// shortestSlow, since a busy machine adds some milliseconds to all.
+func slow(latest time.Duration) int64 {
+	return max(int64(latest+latest/2), int64(shortestSlow))
+}
+
+func (o *opens) slowOpen() int64 { return slow(o.typicalOpen) }
 
 // wanted is how many more connections should be under way.
 func (p *Pool[T]) wanted() int {
@@ -77,17 +88,18 @@ func (p *Pool[T]) wanted() int {
 	hopes := p.opening + p.aboutIdle
 	if p.overstayed {
 		// What has been under way for longer than an open takes may hang. A
-		// Reset may take longer than an open and be no worse for it: it has
-		// its own timeout, and one user must not open a second connection.
+		// Reset may take longer than an open and be no worse for it: one user
+		// must not open a second connection.
 		hopes = 0
 		for c := range p.calls {
-			young := p.now()-c.since < p.slowOpen()
-			if !c.over && (c.name == "Open" && young || c.name == "Reset") {
+			took := p.now() - c.since
+			if !c.over && (c.name == "Open" && took < p.slowOpen() ||
+				c.name == "Reset" && (p.typicalReset == 0 || took < max(slow(p.typicalReset), p.slowOpen()))) {
 				hopes++
 			}
 		}
 	}
-	return max(p.queue.len-hopes, max(p.filling, p.keepOpen)-(p.taken-p.gone))
+	return max(p.queue.len-hopes, p.filling-(p.taken-p.gone), p.lackIdle)
 }
 
 // startOpens starts what is wanted and allowed.
@@ -119,6 +131,7 @@ func (p *Pool[T]) startOpens() {
 			return
 		}
 		p.open(s, p.settings.ReconnectAttempts, nil)
+		p.lackIdle--
 	}
 }
 
@@ -153,8 +166,9 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 	}
 	var resource T
 	var got bool
-	began := p.turn()
-	t := tries{attempts, p.settings.OpenTimeout, p.settings.ReconnectSleep, began}
+	began := p.now()
+	p.nextTry = began + p.tryGap()
+	t := tries{attempts, p.settings.OpenTimeout, p.settings.ReconnectSleep}
 	p.run("Open", values, t.timeout, func(ctx context.Context) (err error) {
 		resource, err = p.tryOpen(ctx, t)
 		got = err == nil
@@ -202,36 +216,40 @@ type tries struct {
 	attempts int
 	timeout  time.Duration
 	pause    time.Duration // the longest before the second
-	first    int64         // when the first may begin
 }
 
-// turn reserves a time at which a try may begin, for MaxOpensPerSecond.
-func (p *Pool[T]) turn() int64 {
+// tryGap is how long after a try MaxOpensPerSecond allows the next.
+func (p *Pool[T]) tryGap() int64 {
 	rate := p.settings.MaxOpensPerSecond
 	if rate == NoLimit {
-		return p.now()
+		return 0
 	}
-	at := max(p.now(), p.nextTry)
-	p.nextTry = at + int64(time.Second)/int64(rate)
-	return at
+	return int64(time.Second) / int64(rate)
+}
+
+// awaitTurn waits until MaxOpensPerSecond allows a further try, and takes it.
+// It returns false if ctx ends before.
+func (p *Pool[T]) awaitTurn(ctx context.Context) bool {
+	for {
+		p.lock()
+		wait := time.Duration(p.nextTry - p.now())
+		if wait <= 0 {
+			p.nextTry = p.now() + p.tryGap()
+		}
+		p.unlock()
+		if wait <= 0 {
+			return true
+		}
+		if !sleep(ctx, wait) {
+			return false
+		}
+	}
 }
 
 // tryOpen calls Connector.Open until it succeeds.
 func (p *Pool[T]) tryOpen(ctx context.Context, t tries) (T, error) {
-	turn := t.first
 	for try := 0; ; try++ {
-		if try > 0 {
-			p.lock()
-			turn = p.turn()
-			p.unlock()
-		}
-		var resource T
-		err := context.Cause(ctx)
-		if sleep(ctx, time.Duration(turn-p.clock())) {
-			resource, err = p.connector.Open(ctx)
-		} else if err == nil {
-			err = context.Cause(ctx)
-		}
+		resource, err := p.connector.Open(ctx)
 		if err == nil && isNil(resource) {
 			err = errors.New("pools: Connector.Open returned nil and no error")
 		}
@@ -241,7 +259,7 @@ func (p *Pool[T]) tryOpen(ctx context.Context, t tries) (T, error) {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = &hidden{fmt.Sprintf("OpenTimeout (%v) ended it: %v", t.timeout, err), ErrOpenTimeout}
 		}
-		if try+1 == t.attempts || ctx.Err() != nil || !sleep(ctx, jitter(t.pause, try)) {
+		if try+1 == t.attempts || ctx.Err() != nil || !sleep(ctx, jitter(t.pause, try)) || !p.awaitTurn(ctx) {
 			var none T
 			if try > 0 {
 				err = fmt.Errorf("%w (after %d tries)", err, try+1)
@@ -266,9 +284,6 @@ func doubled(first time.Duration, n int, limit time.Duration) time.Duration {
 
 // sleep returns false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -371,7 +386,7 @@ func (p *Pool[T]) arm() {
 			at(p.nextTry)
 		}
 		if p.down() && !p.probing {
-			at(p.probeAt)
+			at(max(p.probeAt, p.nextTry))
 		}
 	}
 	if due == 0 || p.alarmAt != 0 && p.alarmAt <= due {
@@ -403,7 +418,7 @@ func (p *Pool[T]) onAlarm() {
 			p.refuse(w, reason)
 		}
 	}
-	if !p.paused && p.down() && !p.probing && p.now() >= p.probeAt {
+	if !p.paused && p.down() && !p.probing && p.now() >= max(p.probeAt, p.nextTry) {
 		p.probe()
 	}
 	p.settle()
@@ -431,7 +446,7 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 		p.endFill(f)
 	}()
 	first := p.vacantSlot()
-	if n > 0 && !p.closed && !p.paused && p.taken-p.gone == 0 && first != nil {
+	if n > 0 && !p.closed && !p.paused && p.taken-p.gone == 0 && first != nil && p.nextTry <= p.now() {
 		p.open(first, 1, func(err error) {
 			if err == nil {
 				f.n = n // now the rest

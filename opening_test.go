@@ -614,3 +614,34 @@ func TestMassCancellationWithSlowClose(t *testing.T) {
 		use(t, pool)
 	})
 }
+
+// MaxOpensPerSecond with an OpenTimeout that is shorter than its gaps: no turn
+// is wasted, and no open fails that was not tried.
+func TestTurnsDoNotRunAway(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, MaxOpensPerSecond: 1, OpenTimeout: 500 * time.Millisecond, ReconnectSleep: time.Millisecond},
+		func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			server.Open.Next(poolstest.Fail(errRefused))
+			began := time.Now()
+			for pool.Use(t.Context(), holdFor(0)) != nil && time.Since(began) < time.Minute {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if took := time.Since(began); took > 2100*time.Millisecond || pool.Stats().OpenErrors != 1 {
+				t.Errorf("after %v: %+v", took, pool.Stats())
+			}
+		})
+}
+
+func TestMaxOpensPerSecondLifted(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, MaxOpensPerSecond: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		if err := pool.Configure(func(s *pools.Settings) { s.MaxOpensPerSecond = pools.NoLimit }); err != nil {
+			t.Fatal(err)
+		}
+		b.Has()
+		a.Push()
+		b.Push()
+	})
+}

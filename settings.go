@@ -32,9 +32,11 @@ const (
 // it runs, by [Pool.Configure]. Zero means the default. Times that a call or a
 // wait is bounded by are exact; those that the keeper keeps (lifetimes, idle
 // times) are kept to a quarter of the shortest of them, at most a second, and
-// always late and never early, but for the jitter of MaxLifetime.
+// always late and never early, but for the jitter of MaxLifetime. When many
+// connections are due together the last go some looks later.
 //
-// Settings can be read from JSON: see [Settings.UnmarshalJSON].
+// Settings can be read from JSON: see [Settings.UnmarshalJSON]. Give them a
+// field of their own in a larger struct; embedded, they would read all of it.
 type Settings struct {
 	// Size is how many connections may be open at once. Required.
 	Size int
@@ -71,9 +73,9 @@ type Settings struct {
 	ReconnectAttempts int
 
 	// ReconnectSleep is the longest first pause between two tries. It
-	// doubles from try to try; the pause itself is random up to that. While
-	// the server is down it is also the first pause of the prober, which
-	// grows up to 30 s. Default: 1 s.
+	// doubles from try to try, up to an hour; the pause itself is random up
+	// to that. While the server is down it is also the first pause of the
+	// prober, which grows up to 30 s. Default: 1 s.
 	ReconnectSleep time.Duration
 
 	// CheckAfter is how long a connection may be idle and still be lent
@@ -143,7 +145,8 @@ func (s *Settings) complete(checks bool) error {
 	}
 	if s.Size < 1 || s.Size > mostSlots {
 		fault("Size", "is %d; give the number of connections that may be open, from 1 to %d", s.Size, mostSlots)
-	} else if s.MinIdle < 0 || s.MinIdle > s.Size {
+	}
+	if s.MinIdle < 0 || s.MinIdle > max(s.Size, 0) {
 		fault("MinIdle", "is %d; give a number from 0 to Size, %d", s.MinIdle, s.Size)
 	}
 	count := func(field string, value *int, normal int) {

@@ -70,7 +70,7 @@ func fromJSON(field reflect.Value, data json.RawMessage) error {
 			}
 		}
 		d, err := time.ParseDuration(text)
-		if err != nil || field.Type() != reflect.TypeFor[time.Duration]() {
+		if err != nil || d < 0 || field.Type() != reflect.TypeFor[time.Duration]() {
 			return remedy
 		}
 		field.SetInt(int64(d))

@@ -149,6 +149,8 @@ func (p *Pool[T]) apply(s Settings) {
 	}
 	p.setGate(shrunk, p.excess() > 0)
 	p.setPace()
+	p.lackIdle = 0 // the next look knows
+	p.nextTry = min(p.nextTry, p.now()+p.tryGap())
 	if p.taken > 0 || s.MinIdle > 0 {
 		p.lookNoLaterThan(p.now()) // by the new times
 	}
@@ -296,7 +298,7 @@ func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 	p.lock()
 	defer p.unlock()
 	if p.closed {
-		return &refreshError{p.name, 0, ErrClosed}
+		return &refreshError{p.name, 0, ErrClosed, nil}
 	}
 	r := p.newRefresh(over)
 	defer func() {
@@ -311,7 +313,7 @@ func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 		open := p.taken - p.gone - p.opening
 		switch {
 		case p.closed:
-			return &refreshError{p.name, r.left, ErrClosed}
+			return &refreshError{p.name, r.left, ErrClosed, nil}
 		case r.left == 0 && (p.paused || open >= min(r.n, p.settings.Size-p.hung)):
 			return nil
 		}
@@ -326,10 +328,7 @@ func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 		}
 		p.lock()
 		if ended != nil {
-			if p.down() {
-				ended = fmt.Errorf("%w; open: %v", ended, p.openErr)
-			}
-			return &refreshError{p.name, r.left, ended}
+			return &refreshError{p.name, r.left, ended, p.openErrNow()}
 		}
 	}
 }
@@ -381,12 +380,19 @@ func (p *Pool[T]) replaced(generation uint64) {
 
 // refreshError says how far a Refresh came.
 type refreshError struct {
-	pool string
-	left int
-	err  error
+	pool    string
+	left    int
+	err     error
+	openErr error // the latest failure of Open while the server is down
 }
 
+// Error is where the text of a user's error is asked for: under the lock, its
+// methods could not use the pool.
 func (e *refreshError) Error() string {
-	return fmt.Sprintf("pools: refresh %q: %d old connections left: %v", e.pool, e.left, e.err)
+	text := fmt.Sprintf("pools: refresh %q: %d old connections left: %v", e.pool, e.left, e.err)
+	if e.openErr != nil {
+		text += fmt.Sprintf(": open: %v", e.openErr)
+	}
+	return text
 }
 func (e *refreshError) Unwrap() error { return e.err }

@@ -618,6 +618,7 @@ func TestRefreshWhileTheServerRefuses(t *testing.T) {
 		}
 		for range 20 {
 			use(t, pool) // nobody notices
+			time.Sleep(5 * time.Second)
 		}
 		if server.IsOpen() != 4 {
 			t.Errorf("%d are open", server.IsOpen())

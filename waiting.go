@@ -79,6 +79,13 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		defer p.unlock()
 		return Conn[T]{}, p.failure(now, ErrClosed)
 	}
+	if most := p.settings.MaxWaiting; most != NoLimit {
+		p.live(nil) // who only has not noticed yet that its ctx has ended counts no more
+		if p.queue.len >= most {
+			defer p.unlock()
+			return Conn[T]{}, p.failure(now, ErrTooManyWaiting)
+		}
+	}
 	w := p.newWaiter()
 	w.ctx, w.since = ctx, now
 	p.queue.append(w) // model: announce
@@ -90,13 +97,6 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		// became idle since is on somebody's way.
 		p.live(nil) // who only has not noticed yet that its ctx has ended counts no more
 		p.provide()
-	}
-	if most := p.settings.MaxWaiting; most != NoLimit && w.queued && p.queue.len > most {
-		defer p.unlock()
-		p.leaveQueue(w)
-		p.keepSpare(w)
-		w.leave()
-		return Conn[T]{}, p.failure(now, ErrTooManyWaiting)
 	}
 	p.unlock()
 

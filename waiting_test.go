@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -605,6 +606,19 @@ func TestErrorsThatUseThePool(t *testing.T) {
 		if _, err := pool.Pop(t.Context()); !errors.Is(err, pools.ErrOpenFailed) {
 			t.Error(err)
 		}
+		server.Open.Next(nil, poolstest.Fail(cause))
+		time.Sleep(time.Minute)
+		if err := pool.Fill(t.Context(), 1); err != nil {
+			t.Error(err)
+		}
+		if err := pool.Configure(func(s *pools.Settings) { s.Size = 2 }); err != nil {
+			t.Error(err)
+		}
+		server.Limit(2)
+		_ = pool.Fill(t.Context(), 2) // down
+		if err := pool.Refresh(ctx, time.Minute); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "telltale") {
+			t.Error(err)
+		}
 		if told == 0 {
 			t.Error("no method was called, so this test tests nothing")
 		}
@@ -628,6 +642,17 @@ func TestMaxWaiting(t *testing.T) {
 		b.Push()
 		c.Has()
 		c.Push()
+	})
+	// Who is refused opens nothing.
+	scenario(t, pools.Settings{Size: 10, MaxWaiting: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(time.Second))
+		a := poolstest.Pop(t, pool)
+		a.Waits()
+		poolstest.Pop(t, pool).Fails(pools.ErrTooManyWaiting)
+		if st := pool.Stats(); st.Opening != 1 || st.Waits != 0 {
+			t.Errorf("%+v", st)
+		}
+		a.Push()
 	})
 }
 
