@@ -506,7 +506,8 @@ func TestDownThenUpWithManyCallers(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		// The prober, then two, then what doubling with each success allows.
+		// The prober, then two, then what doubling with each success allows,
+		// and once more because the callers have waited for long.
 		in := func(limit time.Duration) (n int) {
 			for _, b := range begun {
 				if since := b.Sub(firstUp); since >= 0 && since < limit {
@@ -515,7 +516,7 @@ func TestDownThenUpWithManyCallers(t *testing.T) {
 			}
 			return n
 		}
-		for opens, most := range []int{1, 1 + 2, 1 + 2 + 8, 110, 110, 110} {
+		for opens, most := range []int{1, 1 + 4, 1 + 4 + 16, 110, 110, 110} {
 			if n := in(time.Duration(opens+1) * 50 * time.Millisecond); n > most {
 				t.Errorf("%d opens in the time of %d opens", n, opens+1)
 			}
@@ -539,7 +540,7 @@ func TestOpenThatFailsAtOnceIsNoHotLoop(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		for _, p := range poppers {
-			p.Fails(errRefused)
+			p.Fails(pools.ErrOpenFailed)
 		}
 	})
 }
