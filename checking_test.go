@@ -327,9 +327,10 @@ func TestHungResetBesideVacantSlots(t *testing.T) {
 func TestOldFailuresAreForgotten(t *testing.T) {
 	incidents := map[string]func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server){
 		"an hour ago": func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
-			server.Check.Next(poolstest.Fail(io.EOF), poolstest.Fail(io.EOF))
 			time.Sleep(8 * time.Second)
-			useAtOnce(t, pool, 2, holdFor(time.Millisecond))()
+			server.Check.Always(poolstest.InOrder(poolstest.Delay(time.Millisecond), poolstest.Fail(io.EOF)))
+			use(t, pool) // each fails, one after the other
+			server.Check.Clear()
 			if err := pool.Fill(t.Context(), 4); err != nil {
 				t.Fatal(err)
 			}
