@@ -288,7 +288,8 @@ func (p *Pool[T]) lifeEnds(s *slot[T]) int64 {
 var lifetimeSalt = rand.Uint64()
 
 // leaves reports whether a connection that has come back to the pool must be
-// closed and not lent again.
+// closed and not lent again, and counts it if it has expired. It reads the
+// clock during a Refresh only.
 func (p *Pool[T]) leaves(s *slot[T]) bool {
 	if p.closed || p.excess() > 0 {
 		return true
