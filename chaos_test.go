@@ -222,7 +222,13 @@ func chaos(t *testing.T, r *rand.Rand) {
 			point.Clear()
 		}
 		pool.Resume()
-		if err := pool.Configure(func(s *pools.Settings) { s.KeepAlive, s.MaxOpensPerSecond, s.MinIdle, s.MaxLifetime = 0, 0, 0, 0 }); err != nil {
+		if err := pool.Configure(func(s *pools.Settings) {
+			// A minute at a keeper's shortest times takes long in real time.
+			s.KeepAlive, s.MaxOpensPerSecond, s.MinIdle, s.MaxLifetime, s.IdleTimeout, s.LeakAfter = 0, 0, 0, 0, 0, 0
+			if s.CheckAfter != pools.Always {
+				s.CheckAfter = 0
+			}
+		}); err != nil {
 			t.Error(err)
 		}
 		size = pool.Size()

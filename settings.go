@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -168,21 +169,11 @@ func (s *Settings) complete(checks bool) error {
 		if *value > 0 && *value <= longest || slices.Contains(allowed, *value) {
 			return
 		}
-		instead := ""
+		values := []string{"a positive duration of at most " + longest.String(), "0 for the default (" + nameOf(normal) + ")"}
 		for _, a := range allowed {
-			if a != normal {
-				instead += ", or pools." + durationNames[a]
-			}
+			values = append(values, nameOf(a))
 		}
-		if *value > longest {
-			fault(field, "is %v; give at most %v%s", *value, longest, instead)
-			return
-		}
-		byDefault := normal.String()
-		if name, ok := durationNames[normal]; ok {
-			byDefault = "pools." + name
-		}
-		fault(field, "is %d ns; give a positive duration or 0 for the default, %s%s", *value, byDefault, instead)
+		fault(field, "is %d ns; give %s", *value, strings.Join(values, " or "))
 	}
 	duration("WaitTimeout", &s.WaitTimeout, 30*time.Second, Never)
 	duration("MaxLifetime", &s.MaxLifetime, 30*time.Minute, Never)
@@ -210,5 +201,12 @@ func (s *Settings) complete(checks bool) error {
 	return errors.Join(faults...)
 }
 
-// durationNames are the durations that have a name.
-var durationNames = map[time.Duration]string{Never: "Never", Always: "Always"}
+func nameOf(d time.Duration) string {
+	switch d {
+	case Never:
+		return "pools.Never"
+	case Always:
+		return "pools.Always"
+	}
+	return d.String()
+}
