@@ -173,7 +173,7 @@ func (s *Settings) complete(checks bool) error {
 		for _, a := range allowed {
 			values = append(values, nameOf(a))
 		}
-		fault(field, "is %d ns; give %s", *value, strings.Join(values, " or "))
+		fault(field, "is %s; give %s", nameOf(*value), strings.Join(values, " or "))
 	}
 	duration("WaitTimeout", &s.WaitTimeout, 30*time.Second, Never)
 	duration("MaxLifetime", &s.MaxLifetime, 30*time.Minute, Never)
