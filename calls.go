@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// call is one running function of the connector: Open, Close, Check or Reset.
+// call is one running function of the connector: Open, Close, Check, Reset or
+// Abort.
 // Each runs in a goroutine of its own, so that one that hangs holds up
 // nothing else.
 //
@@ -14,7 +15,7 @@ import (
 // ctx ended is abandoned: its end is reported as ErrAbandoned, and when it
 // does come back, late cleans up behind it.
 type call struct {
-	name      string // "Open", "Close", "Check" or "Reset"
+	name      string // as in Connector
 	since     int64
 	cancel    context.CancelCauseFunc
 	timer     *time.Timer
@@ -136,6 +137,7 @@ func (p *Pool[T]) vacate(s *slot[T], c *call) {
 		s.word.Store(with(s.word.Load(), abandoned))
 		p.empty(s)
 		p.hung++
+		p.shed()
 		p.ended()
 		return
 	}

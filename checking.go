@@ -46,10 +46,24 @@ func (p *Pool[T]) tendCheck(s *slot[T], word uint64, due func(int64) bool, may b
 		p.check(s, false)
 		return true
 	}
-	if after > 0 && due(known+int64(after)) && word&stateMask == idle && s.word.CompareAndSwap(word, with(word, stale)) {
-		p.stales++
+	if after == Always || after > 0 && due(known+int64(after)) {
+		p.stale(s, word)
 	}
 	return false
+}
+
+// stale has an idle connection checked before it is lent.
+func (p *Pool[T]) stale(s *slot[T], word uint64) {
+	if word&stateMask == idle && s.word.CompareAndSwap(word, with(word, stale)) {
+		p.stales++
+	}
+}
+
+// makeStale does so with all, when CheckAfter has become Always.
+func (p *Pool[T]) makeStale() {
+	for _, s := range p.table.Load().slots {
+		p.stale(s, s.word.Load())
+	}
 }
 
 // suspect has idle connections checked before they are lent, since another

@@ -186,11 +186,9 @@ func (p *Pool[T]) left(err error) *CloseError {
 
 // interrupt revokes and aborts what is still in use, and unlocks.
 func (p *Pool[T]) interrupt(e *CloseError) error {
-	var inUse []T
+	defer p.unlock()
 	if p.connector.Abort != nil {
-		inUse = p.revokeAll()
+		p.revokeAll()
 	}
-	p.unlock()
-	p.abortAll(inUse)
 	return e
 }

@@ -108,7 +108,7 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 		if len(e.Held) != 1 || e.Held[0].ID != held.ID() || e.Held[0].Stack == "" {
 			t.Errorf("%+v", e)
 		}
-		if server.Abort.Calls() != 1 {
+		if synctest.Wait(); server.Abort.Calls() != 1 {
 			t.Error("the holder was not interrupted")
 		}
 		if err := held.Push(); !errors.Is(err, pools.ErrRevoked) { // late: closes

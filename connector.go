@@ -9,9 +9,9 @@ import (
 // Connector says how connections of one kind are made and kept. Only Open is
 // required.
 //
-// Open, Close, Check and Reset run in goroutines of the pool, any number at a
-// time, each for one connection, and each is bounded by its timeout in
-// [Settings]: its ctx ends then, and a call that has not returned a little
+// Open, Close, Check, Reset and Abort run in goroutines of the pool, any number
+// at a time, each for one connection, and each is bounded by its timeout in
+// [Settings] (Abort by CloseTimeout): its ctx ends then, and a call that has not returned a little
 // later (a tenth of the timeout, at most 100 ms) is abandoned: counted in
 // Stats, and cleaned up when it comes back. They may panic, call
 // runtime.Goexit and use the pool.
@@ -45,10 +45,10 @@ type Connector[T any] struct {
 	Broken func(resource T, err error) bool
 
 	// Abort interrupts a connection while somebody is using it, so that the
-	// holder's call fails now (net.Conn.Close does). It is called by
-	// RevokeAll, and by a Close of the pool that runs out of time, in their
-	// goroutine; the holder may come back meanwhile, so that Close runs
-	// beside it. Nil: holders are waited for.
+	// holder's call fails now (net.Conn.Close does). It is called for a
+	// RevokeAll, and for a Close of the pool that runs out of time. The
+	// holder may come back meanwhile, so that Close runs beside it. Nil:
+	// holders are waited for.
 	Abort func(resource T)
 }
 

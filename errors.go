@@ -114,10 +114,10 @@ func (e *CloseError) Error() string {
 // Unwrap makes it ErrStillOut and Err.
 func (e *CloseError) Unwrap() []error { return []error{ErrStillOut, e.Err} }
 
-// PanicError is a panic in Connector.Open, Close, Check or Reset, which run
+// PanicError is a panic in Connector.Open, Close, Check, Reset or Abort, which run
 // in goroutines of the pool.
 type PanicError struct {
-	Func  string // "Open", "Close", "Check" or "Reset"
+	Func  string // as in Connector: "Open", "Close" ...
 	Value any
 	Stack []byte
 }

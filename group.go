@@ -233,7 +233,8 @@ func (g *Group) Stats() []Stats {
 
 // Configure changes settings of all pools at once. change is called for each
 // with the settings in force, see [Pool.Configure]; if the result has faults
-// for any, all faults come in one error and no pool changes.
+// for any, or a pool is closed, all faults come in one error and no pool
+// changes.
 func (g *Group) Configure(change func(name string, s *Settings)) error {
 	if change == nil {
 		return fieldError("Group.Configure", "change is nil; give the function that changes the settings")

@@ -136,7 +136,7 @@ func (p *Pool[T]) look() {
 // due next, and whether everything has been lent for long.
 func (p *Pool[T]) tend() (next int64, stuck bool) {
 	now := p.now()
-	next, stuck = now+int64(p.every), true
+	next, stuck = min(now+int64(p.every), p.takeTurns()), true
 	due := func(t int64) bool {
 		if t > now {
 			next = min(next, t)
@@ -196,8 +196,7 @@ func (p *Pool[T]) tendLent(s *slot[T], due func(int64) bool) {
 	}
 	letGo := due(s.seenAt + letGoAfter)
 	s.leaving = due(p.lifeEnds(s))
-	refresh := s.refreshAt != 0 && due(s.refreshAt)
-	if word&stateMask == held && (letGo || s.leaving || refresh) {
+	if word&stateMask == held && (letGo || s.leaving) {
 		// Only the holder could change the word meanwhile, and its swap
 		// fails from now on; it then waits for this lock.
 		if !s.word.CompareAndSwap(word, with(word, watched)) { // model: watch
@@ -229,26 +228,24 @@ func (p *Pool[T]) loseLease(s *slot[T]) { // model: lost
 // tendIdle closes a connection that is not lent, if that is due. It reports
 // whether it did, or somebody was faster.
 func (p *Pool[T]) tendIdle(s *slot[T], word uint64, due func(int64) bool, idles, expire *int) bool {
-	over := due(p.lifeEnds(s))
+	over := due(p.lifeEnds(s)) || p.usedUp(s, word)
 	// Those that were used together are due together: half of them at once,
 	// half of the others a whole look later.
-	unused := p.settings.IdleTimeout != Never && *idles > p.settings.MinIdle &&
+	unused := p.settings.IdleTimeout != Never && *idles > p.settings.MinIdle && !p.inFill() &&
 		due(s.seenAt+int64(p.settings.IdleTimeout)) && (p.idledAt == p.now() || due(p.idledAt+int64(p.every)))
-	refresh := s.refreshAt != 0 && due(s.refreshAt) && p.mayRefresh()
-	if !refresh {
-		if !over && !unused || *expire == 0 {
-			return false
-		}
-		*expire--
+	if !over && !unused || *expire == 0 {
+		return false
 	}
+	*expire--
 	if !p.takeOut(s, word) {
 		return true
 	}
-	if over || refresh {
+	if over {
 		p.expired++
 	} else {
 		p.idledOut++
 		p.idledAt = p.now()
+		p.wantFewer()
 	}
 	*idles--
 	p.close(s)
@@ -294,13 +291,18 @@ func (p *Pool[T]) leaves(s *slot[T]) bool {
 	if p.closed || p.excess() > 0 {
 		return true
 	}
-	most := p.settings.MaxUses
-	if s.leaving || most != NoLimit && leases(s.word.Load())-s.conn.before >= uint64(most) ||
+	if s.leaving || p.usedUp(s, s.word.Load()) ||
 		s.refreshAt != 0 && s.refreshAt <= p.now() && p.mayRefresh() {
 		p.expired++
 		return true
 	}
 	return false
+}
+
+// usedUp reports whether a connection has been lent MaxUses times.
+func (p *Pool[T]) usedUp(s *slot[T], word uint64) bool {
+	most := p.settings.MaxUses
+	return most != NoLimit && leases(word)-s.conn.before >= uint64(most)
 }
 
 // calm makes searches start closer together again: what spread them may be

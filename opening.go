@@ -99,7 +99,7 @@ func (p *Pool[T]) wanted() int {
 			}
 		}
 	}
-	return max(p.queue.len-hopes, p.filling-(p.taken-p.gone), p.lackIdle)
+	return max(p.queue.len-hopes, p.filling-(p.taken-p.gone), p.lackIdle, p.lackFresh)
 }
 
 // startOpens starts what is wanted and allowed.
@@ -132,6 +132,7 @@ func (p *Pool[T]) startOpens() {
 		}
 		p.open(s, p.settings.ReconnectAttempts, nil)
 		p.lackIdle--
+		p.lackFresh--
 	}
 }
 
@@ -186,6 +187,7 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 			p.window = min(2*p.window, p.settings.Size)
 			p.typicalOpen = time.Duration(p.now() - began)
 			p.adopt(s, resource, began)
+			p.prove(s.generation)
 			p.release(s) // model: open_done
 		default:
 			p.vacate(s, c) // model: open_failed
@@ -228,17 +230,19 @@ func (p *Pool[T]) tryGap() int64 {
 }
 
 // awaitTurn waits until MaxOpensPerSecond allows a further try, and takes it.
-// It returns false if ctx ends before.
+// It returns false if ctx ends before, and if no further try may begin: the
+// pool was paused, or Size lowered.
 func (p *Pool[T]) awaitTurn(ctx context.Context) bool {
 	for {
 		p.lock()
 		wait := time.Duration(p.nextTry - p.now())
-		if wait <= 0 {
+		stop := p.paused || p.taken > p.settings.Size
+		if wait <= 0 && !stop {
 			p.nextTry = p.now() + p.tryGap()
 		}
 		p.unlock()
-		if wait <= 0 {
-			return true
+		if wait <= 0 || stop {
+			return !stop
 		}
 		if !sleep(ctx, wait) {
 			return false
@@ -512,7 +516,15 @@ func (p *Pool[T]) countFilling() {
 	for _, f := range p.fills {
 		p.filling = max(p.filling, f.n)
 	}
+	for _, r := range p.refreshes {
+		if !r.proved && r.n > 0 {
+			p.filling = max(p.filling, r.n+1) // the first new one beside the old, if there is room
+		}
+	}
 }
+
+// inFill reports whether a Fill is under way: what it opens is not idle yet.
+func (p *Pool[T]) inFill() bool { return len(p.fills) > len(p.refreshes) }
 
 func (p *Pool[T]) endFill(f *filler) {
 	p.fills = remove(p.fills, f)

@@ -315,12 +315,9 @@ func (p *Pool[T]) unlock() {
 }
 
 // unlockFirst is unlock for who holds other locks too: the rest is for later.
-func (p *Pool[T]) unlockFirst() (rest func()) {
+func (p *Pool[T]) unlockFirst() (tell, log func()) {
 	told, logs, logger := p.unlockOnly()
-	return func() {
-		tellAll(told)
-		logAll(logger, logs)
-	}
+	return func() { tellAll(told) }, func() { logAll(logger, logs) }
 }
 
 func (p *Pool[T]) unlockOnly() (told *waiter[T], logs []logEntry, logger *slog.Logger) {

@@ -43,6 +43,7 @@ func AtRest[T any](p *Pool[T]) error {
 	}
 	wrong(p.excess() > 0 && are[idle]+are[stale] > 0, "%d are too many and %d are idle", p.excess(), are[idle]+are[stale])
 	wrong(p.excess() > 0 && gate&shrunk == 0, "%d are too many and the gate does not say so", p.excess())
+	wrong(p.taken > p.settings.Size+p.opening+are[closing] && are[idle]+are[stale] > 0 && !p.closed, "%d are taken, Size is %d, and %d are idle", p.taken, p.settings.Size, are[idle]+are[stale])
 	wrong(p.taken <= p.settings.Size && gate&shrunk != 0 && !p.closed, "nothing is too many and the gate says shrunk")
 	wrong((gate&pausing != 0) != p.paused, "paused: %v, and the gate says so: %v", p.paused, gate&pausing != 0)
 	wrong(p.taken != len(p.table.Load().slots)-are[vacant], "%d are not vacant, %d were counted", len(p.table.Load().slots)-are[vacant], p.taken)

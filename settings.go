@@ -109,7 +109,8 @@ type Settings struct {
 	// server forgets it. It needs a Connector.Check. Default: Never.
 	KeepAlive time.Duration
 
-	// MaxUses is how often a connection is lent before it is closed.
+	// MaxUses is how often a connection is lent before it is closed; one that
+	// is idle when MaxUses is lowered may be lent once more.
 	// Default: NoLimit. It makes each Push about 40 ns dearer.
 	MaxUses int
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -19,9 +20,10 @@ import (
 type steering struct {
 	version   uint64 // how often the settings were changed
 	paused    bool
-	trimmed   uint64 // lease numbers of slots that are not in the table any more
-	refreshes []*refresh
-	refreshed uint64 // Refreshes so far, and one
+	trimmed   uint64     // lease numbers of slots that are not in the table any more
+	refreshes []*refresh // with old connections left, whether somebody waits for it or not
+	lackFresh int        // new connections that the last Refresh did not live to see begun
+	refreshed uint64     // Refreshes so far, and one
 }
 
 // Configure changes settings while the pool runs. change gets the settings in
@@ -50,7 +52,7 @@ type configurable interface {
 	plan() plan
 	suits(s *Settings) error
 	lock()
-	unlockFirst() (rest func())
+	unlockFirst() (tell, log func())
 	stillAt(version uint64) (bool, error)
 	apply(s Settings)
 }
@@ -96,12 +98,13 @@ func applyAll(all []AnyPool, plans []plan) (applied bool, err error) {
 	}
 	defer func() {
 		// First all locks, then what must not happen under any.
-		rest := make([]func(), len(all))
-		for i, p := range all {
-			rest[i] = p.unlockFirst()
+		var tell, log []func()
+		for _, p := range all {
+			t, l := p.unlockFirst()
+			tell, log = append(tell, t), append(log, l)
 		}
-		for _, r := range rest {
-			r()
+		for _, rest := range append(tell, log...) {
+			rest()
 		}
 	}()
 	var faults []error
@@ -147,23 +150,35 @@ func (p *Pool[T]) apply(s Settings) {
 	if t := p.table.Load(); t == nil || len(t.slots) < s.Size {
 		p.table.Store(newTable(s.Size, t))
 	}
-	p.setGate(shrunk, p.excess() > 0)
+	p.shed()
 	p.setPace()
 	p.lackIdle = 0 // the next look knows
+	if p.alwaysChecks() {
+		p.makeStale()
+	}
 	p.nextTry = min(p.nextTry, p.now()+p.tryGap())
 	if p.taken > 0 || s.MinIdle > 0 {
 		p.lookNoLaterThan(p.now()) // by the new times
 	}
 	if p.version > 1 {
+		for _, f := range p.fills {
+			f.tell(nil) // Size may be less than it wants
+		}
 		p.settle() // model: resize
 		p.trim()
 	}
 }
 
 // excess is how many connections are to be closed because Size was lowered.
-func (p *Pool[T]) excess() int { return p.taken - p.gone - p.settings.Size }
+// Opens under way do not count before they have succeeded: a connection that
+// is there is worth more than one that may hang. Hung calls that keep their
+// slot count, since the server may still see them.
+func (p *Pool[T]) excess() int {
+	return p.taken - p.opening - (p.gone - p.hung) - p.settings.Size
+}
 
-// shed closes idle connections that are too many.
+// shed closes idle connections that are too many. It is called when there may
+// be more idle ones, or more in excess; what comes back otherwise leaves.
 func (p *Pool[T]) shed() {
 	slots := p.table.Load().slots
 	for i := len(slots) - 1; i >= 0 && p.excess() > 0; i-- {
@@ -229,65 +244,65 @@ func (p *Pool[T]) RevokeAll() int {
 		return 0
 	}
 	p.lock()
-	inUse := p.revokeAll()
-	p.unlock()
-	p.abortAll(inUse)
-	return len(inUse)
+	defer p.unlock()
+	return p.revokeAll()
 }
 
-// revokeAll marks every lease as ended and returns the resources.
-func (p *Pool[T]) revokeAll() (inUse []T) {
+// revokeAll marks every lease as ended, and aborts what its holder does.
+func (p *Pool[T]) revokeAll() (n int) {
 	for _, s := range p.table.Load().slots {
 		word := s.word.Load()
 		state := word & stateMask
 		if (state == held || state == watched) && s.word.CompareAndSwap(word, with(word, revoked)) { // model: revoke
-			inUse = append(inUse, s.conn.resource)
+			n++
+			p.abort(s.conn.resource)
 		}
 	}
-	if len(inUse) > 0 {
-		p.log(levelWarn, "pools: all leases were revoked", "leases", len(inUse))
+	if n > 0 {
+		p.log(levelWarn, "pools: all leases were revoked", "leases", n)
 	}
-	return inUse
+	return n
 }
 
-// abortAll calls Connector.Abort, which may panic.
-func (p *Pool[T]) abortAll(inUse []T) {
+// abort calls Connector.Abort, if there is one, in the background.
+func (p *Pool[T]) abort(resource T) {
 	if p.connector.Abort == nil {
 		return
 	}
-	for _, resource := range inUse {
-		func() {
-			defer func() {
-				if v := recover(); v != nil {
-					p.lock()
-					p.log(levelError, "pools: panic in Connector.Abort", "value", v)
-					p.unlock()
-				}
-			}()
-			p.connector.Abort(resource)
-		}()
+	ended := func(_ *call, err error) {
+		if err != nil {
+			p.log(levelWarn, "pools: abort failed", "error", err)
+		}
 	}
+	p.run("Abort", context.Background(), p.settings.CloseTimeout, func(context.Context) error {
+		p.connector.Abort(resource)
+		return nil
+	}, ended, ended)
 }
 
-// refresh is a Refresh under way.
+// refresh is a Refresh that is not over: old connections are left.
 type refresh struct {
 	filler            // wants as many connections open as there were
 	generation uint64 // connections of an older one are to go
 	left       int    // so many are still there
+	proved     bool   // a new one could be opened
 }
 
 // Refresh replaces every connection that is open or being opened, for new
 // credentials, certificates or servers behind one name. Over is the time
 // across which the replacements are spread; 0: as fast as new ones can be
 // opened. Idle connections are closed when their turn comes, others when they
-// come back after that. New ones are opened in their place, by slow start,
-// and never more than half of the connections are missing at a time; when the
-// server refuses new ones, the old ones stay until it is back. (A paused pool
-// opens nothing: there all old ones go.)
+// come back after that. New ones are opened in their place, by slow start.
 //
-// It returns when no old connection is left, with nil, or when ctx ends or
-// the pool is closed, with an error that says how many are left. These are
-// still closed when their turn comes.
+// It is careful: before a new connection could be opened, it closes none, or
+// one if there is no room beside; and after that never more than half of them
+// are missing at a time. So while the server refuses new ones, the old ones
+// stay. (A paused pool opens nothing: there all old ones go.)
+//
+// It returns nil when no old connection is left; the last new ones may still
+// be opening. When ctx ends or the pool is closed before, it returns an error
+// that says how many are left; the replacing goes on without it. A holder
+// that calls it waits for itself: give ctx a deadline.
 func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 	if p.gate.Load()&made == 0 {
 		return ErrZero
@@ -295,46 +310,31 @@ func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 	if over < 0 || over > longest {
 		return fieldError("Refresh", "over is %v; give a duration from 0 to %v", over, longest)
 	}
-	p.lock()
-	defer p.unlock()
-	if p.closed {
-		return &refreshError{p.name, 0, ErrClosed, nil}
+	if ctx.Err() != nil {
+		return &refreshError{p.name, -1, ctxError(ctx), nil}
 	}
-	r := p.newRefresh(over)
-	defer func() {
-		p.refreshes = remove(p.refreshes, r)
-		p.endFill(&r.filler)
-	}()
+	r := p.beginRefresh(over)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		next, _ := p.tend()
-		p.settle()
-		open := p.taken - p.gone - p.opening
-		switch {
-		case p.closed:
-			return &refreshError{p.name, r.left, ErrClosed, nil}
-		case r.left == 0 && (p.paused || open >= min(r.n, p.settings.Size-p.hung)):
-			return nil
+		next, err := p.goOn(r)
+		if next == 0 {
+			return err
 		}
-		timer.Reset(time.Duration(next - p.now()))
-		p.unlock()
-		var ended error
+		timer.Reset(next)
 		select {
 		case <-r.wake:
 		case <-timer.C:
 		case <-ctx.Done():
-			ended = ctxError(ctx)
-		}
-		p.lock()
-		if ended != nil {
-			return &refreshError{p.name, r.left, ended, p.openErrNow()}
+			return p.refreshLeft(r, ctxError(ctx))
 		}
 	}
 }
 
-// newRefresh gives every connection its turn.
-func (p *Pool[T]) newRefresh(over time.Duration) *refresh {
+// beginRefresh gives every connection its turn.
+func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
+	p.lock()
+	defer p.unlock()
 	p.refreshed++
 	r := &refresh{filler: filler{wake: make(chan struct{}, 1)}, generation: p.refreshed}
 	slots := p.table.Load().slots
@@ -354,28 +354,114 @@ func (p *Pool[T]) newRefresh(over time.Duration) *refresh {
 			}
 		}
 	}
-	r.n = p.taken - p.gone
-	p.refreshes = append(p.refreshes, r)
-	p.fills = append(p.fills, &r.filler)
-	p.countFilling()
+	if r.left > 0 && !p.closed {
+		r.n = p.taken - p.gone - p.opening
+		p.refreshes = append(p.refreshes, r)
+		p.fills = append(p.fills, &r.filler)
+		p.countFilling()
+	}
 	return r
 }
 
-// mayRefresh reports whether a connection may go because of a Refresh: new
-// ones can be opened, and most of the others are there.
+// goOn takes the turns that are due. It returns after which time to come
+// back, or 0 when the Refresh is over.
+func (p *Pool[T]) goOn(r *refresh) (next time.Duration, err error) {
+	p.lock()
+	defer p.unlock()
+	if p.closed {
+		return 0, &refreshError{p.name, r.left, ErrClosed, nil}
+	}
+	at := p.takeTurns()
+	p.settle()
+	if r.left == 0 {
+		return 0, nil
+	}
+	return time.Duration(at-p.now()) + 1, nil
+}
+
+// takeTurns closes idle connections whose turn to be replaced has come, and
+// sees to it that others are when they come back. It returns when the next
+// turn is, or a while from now.
+func (p *Pool[T]) takeTurns() (next int64) {
+	now := p.now()
+	next = now + int64(longestLook)
+	if len(p.refreshes) == 0 {
+		return next
+	}
+	for _, s := range p.table.Load().slots {
+		word := s.word.Load()
+		state := word & stateMask
+		switch {
+		case s.refreshAt == 0:
+		case s.refreshAt > now:
+			next = min(next, s.refreshAt)
+		case state == held:
+			s.word.CompareAndSwap(word, with(word, watched)) // model: watch
+		case (state == idle || state == stale) && p.mayRefresh() && p.takeOut(s, word):
+			p.expired++
+			p.close(s)
+		}
+	}
+	return next
+}
+
+// mayRefresh reports whether a connection may go because of a Refresh.
 func (p *Pool[T]) mayRefresh() bool {
+	if p.paused || len(p.refreshes) == 0 {
+		return p.paused
+	}
 	want := min(p.filling, p.settings.Size-p.hung)
-	return p.paused || !p.down() && p.taken-p.gone-p.opening > want-max(want/2, 1)
+	open := p.taken - p.gone - p.opening
+	switch {
+	case p.down():
+		return false
+	case p.refreshes[len(p.refreshes)-1].proved:
+		return open > want-max(want/2, 1)
+	}
+	return open >= want && p.taken >= p.settings.Size
+}
+
+// prove notes that an open that began after the latest Refresh has succeeded.
+func (p *Pool[T]) prove(generation uint64) {
+	for _, r := range p.refreshes {
+		if generation >= r.generation && !r.proved {
+			r.proved = true
+			p.countFilling()
+		}
+	}
+}
+
+// refreshLeft ends the waiting for a Refresh.
+func (p *Pool[T]) refreshLeft(r *refresh, err error) error {
+	p.lock()
+	defer p.unlock()
+	return &refreshError{p.name, r.left, err, p.openErrNow()}
 }
 
 // replaced tells the Refreshes that a connection of that generation is gone.
 func (p *Pool[T]) replaced(generation uint64) {
-	for _, r := range p.refreshes {
-		if generation < r.generation {
-			r.left--
-			r.tell(nil)
+	for _, r := range slices.Clone(p.refreshes) {
+		if generation >= r.generation {
+			continue
+		}
+		r.left--
+		r.tell(nil)
+		if r.left == 0 {
+			// What is missing now is still opened, but nobody insists on it.
+			p.lackFresh = max(min(r.n, p.settings.Size)-(p.taken-p.gone), 0)
+			p.refreshes = remove(p.refreshes, r)
+			p.endFill(&r.filler)
 		}
 	}
+}
+
+// wantFewer lets the Refreshes want a connection less: this one was not
+// replaced but not needed any more.
+func (p *Pool[T]) wantFewer() {
+	for _, r := range p.refreshes {
+		r.n = max(r.n-1, 0)
+	}
+	p.countFilling()
 }
 
 // refreshError says how far a Refresh came.
@@ -390,6 +476,9 @@ type refreshError struct {
 // methods could not use the pool.
 func (e *refreshError) Error() string {
 	text := fmt.Sprintf("pools: refresh %q: %d old connections left: %v", e.pool, e.left, e.err)
+	if e.left < 0 {
+		text = fmt.Sprintf("pools: refresh %q: not begun: %v", e.pool, e.err)
+	}
 	if e.openErr != nil {
 		text += fmt.Sprintf(": open: %v", e.openErr)
 	}

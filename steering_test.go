@@ -422,6 +422,7 @@ func TestRevokeAll(t *testing.T) {
 			if n := pool.RevokeAll(); n != 2 {
 				t.Errorf("%d leases", n)
 			}
+			synctest.Wait()
 			if n := server.Abort.Calls(); n != 2*len(options) {
 				t.Errorf("%d aborts", n)
 			}
@@ -548,6 +549,8 @@ func TestRefreshReplacesAll(t *testing.T) {
 		if took := time.Since(began); took > 1200*time.Millisecond {
 			t.Errorf("it took %v", took)
 		}
+		time.Sleep(100 * time.Millisecond) // the last is still opening
+		synctest.Wait()
 		if st := pool.Stats(); st.Expired != 8 || st.Idle != 8 || server.Opened() != 16 || server.IsOpen() != 8 {
 			t.Errorf("%d opened, %d open, %+v", server.Opened(), server.IsOpen(), st)
 		}
@@ -613,14 +616,14 @@ func TestRefreshWhileTheServerRefuses(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		err := <-refresh(pool, ctx, 0)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "4 old connections left") || !strings.Contains(err.Error(), "refused") {
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "7 old connections left") || !strings.Contains(err.Error(), "refused") {
 			t.Error(err)
 		}
 		for range 20 {
 			use(t, pool) // nobody notices
 			time.Sleep(5 * time.Second)
 		}
-		if server.IsOpen() != 4 {
+		if server.IsOpen() != 7 { // one went, since the pool was full
 			t.Errorf("%d are open", server.IsOpen())
 		}
 		server.Open.Clear()
@@ -628,6 +631,282 @@ func TestRefreshWhileTheServerRefuses(t *testing.T) {
 		synctest.Wait()
 		if st := pool.Stats(); st.Expired != 8 {
 			t.Errorf("the rest was not replaced when the server was back: %+v", st)
+		}
+	})
+}
+
+// With room for one more, not even one is lost.
+func TestRefreshWithRoomOpensFirst(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		use(t, pool)
+		server.Open.Always(poolstest.Fail(errRefused))
+		done := refresh(pool, t.Context(), 0)
+		for range 20 {
+			time.Sleep(time.Second)
+			use(t, pool)
+		}
+		server.Open.Clear()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// That nobody waits for a Refresh any more does not make it careless, whether
+// the server refuses, hangs or answers.
+func TestRefreshGoesOnWithoutItsCaller(t *testing.T) {
+	for name, opens := range map[string]poolstest.Fault{
+		"answers": poolstest.Delay(50 * time.Millisecond), "hangs": poolstest.Delay(time.Hour), "refuses": poolstest.Fail(errRefused),
+	} {
+		t.Run(name, func(t *testing.T) {
+			scenario(t, pools.Settings{Size: 8}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+				if err := pool.Fill(t.Context(), 8); err != nil {
+					t.Fatal(err)
+				}
+				server.Open.Always(opens)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+				defer cancel()
+				if err := pool.Refresh(ctx, 4*time.Second); !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+				for range 200 {
+					time.Sleep(100 * time.Millisecond)
+					synctest.Wait()
+					if n := server.IsOpen(); n < 4 {
+						t.Fatalf("%d are open", n)
+					}
+				}
+				if st := pool.Stats(); name == "answers" && (st.Expired != 8 || st.Idle != 8) {
+					t.Errorf("%+v", st)
+				}
+				server.Open.Clear()
+			})
+		})
+	}
+	// One that nobody ever waited for does nothing.
+	scenario(t, pools.Settings{Size: 8}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		use(t, pool)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := pool.Refresh(ctx, 0); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "not begun") {
+			t.Error(err)
+		}
+		time.Sleep(10 * time.Second)
+		if server.Opened() != 1 {
+			t.Error("something was replaced")
+		}
+	})
+}
+
+// A holder that stays lets a Refresh wait, and idle connections end all the
+// same: nothing is opened again and again.
+func TestRefreshBesideAHolderAndIdleTimeout(t *testing.T) {
+	scenario(t, pools.Settings{Size: 20, IdleTimeout: 10 * time.Second}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 20); err != nil {
+			t.Fatal(err)
+		}
+		held := poolstest.Pop(t, pool).Has()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := pool.Refresh(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if n := server.Opened(); n > 60 {
+			t.Errorf("%d were opened in an hour", n)
+		}
+		_ = held.Push()
+	})
+}
+
+// No old connection is left: it is over, though the server refuses new ones.
+func TestRefreshEndsWithTheLastOldOne(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.InOrder(poolstest.Delay(time.Second), poolstest.Fail(errRefused)))
+		p := poolstest.Pop(t, pool)
+		p.Waits()
+		if err := pool.Refresh(t.Context(), 0); err != nil {
+			t.Error(err)
+		}
+		p.Fails(errRefused)
+	})
+}
+
+// A spread Refresh does not take the brake off other expiry.
+func TestExpiryDuringARefresh(t *testing.T) {
+	scenario(t, pools.Settings{Size: 64}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 64); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		server.Open.Always(poolstest.Delay(10 * time.Second))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		done := refresh(pool, ctx, time.Hour)
+		synctest.Wait()
+		if err := pool.Configure(func(s *pools.Settings) { s.MaxLifetime = time.Minute }); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(900 * time.Millisecond)
+		if n := server.IsOpen(); n < 32 {
+			t.Errorf("one look left %d of 64", n)
+		}
+		<-done
+		server.Open.Clear()
+	})
+}
+
+// User code that panics inside Refresh leaves the pool whole.
+func TestRefreshSurvivesPanics(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, LeakAfter: 500 * time.Millisecond}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		held := poolstest.Pop(t, pool).Has()
+		func() {
+			defer func() { _ = recover() }()
+			var none context.Context
+			_ = pool.Refresh(none, 0)
+		}()
+		_ = held.Push()
+		use(t, pool)
+		if err := pool.Refresh(t.Context(), 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// L5, and a pause: an open that is being retried is not tried again.
+func TestNoRetryAfterPauseOrShrink(t *testing.T) {
+	for name, stop := range map[string]func(*testing.T, *pools.Pool[resource]){
+		"pause":  func(_ *testing.T, pool *pools.Pool[resource]) { pool.Pause() },
+		"shrink": func(t *testing.T, pool *pools.Pool[resource]) { resize(t, pool, 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			scenario(t, pools.Settings{Size: 2, ReconnectAttempts: 10}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+				a := poolstest.Pop(t, pool)
+				a.Has()
+				server.Open.Always(poolstest.Fail(errRefused))
+				b := poolstest.Pop(t, pool)
+				b.Waits()
+				stop(t, pool)
+				tries := server.Open.Calls()
+				time.Sleep(20 * time.Second)
+				if n := server.Open.Calls(); n != tries {
+					t.Errorf("%d tries more", n-tries)
+				}
+				pool.Resume()
+				a.Push()
+				b.Push()
+			})
+		})
+	}
+}
+
+// What is there is worth more than what may hang: opens under way give way to
+// it when Size is lowered.
+func TestShrinkKeepsWhatLives(t *testing.T) {
+	scenario(t, pools.Settings{Size: 4}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a, b := poolstest.Pop(t, pool), poolstest.Pop(t, pool)
+		a.Has()
+		b.Has()
+		server.Open.Always(poolstest.Delay(5 * time.Second))
+		w, x := poolstest.Pop(t, pool), poolstest.Pop(t, pool)
+		w.Waits()
+		x.Waits()
+		resize(t, pool, 2)
+		a.Push()
+		b.Push()
+		w.Has()
+		x.Has()
+		time.Sleep(10 * time.Second) // the opens end, and are too many
+		if n := server.IsOpen(); n != 2 {
+			t.Errorf("%d are open", n)
+		}
+		w.Push()
+		x.Push()
+	})
+}
+
+// Strict: what a hung call keeps counts, after a shrink too.
+func TestStrictShrinkBesideHungCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := poolstest.NewServer(t, 4)
+		pool := poolstest.Make(t, server, pools.Settings{Size: 4, Strict: true, CloseTimeout: time.Second})
+		if err := pool.Fill(t.Context(), 4); err != nil {
+			t.Fatal(err)
+		}
+		server.Close.Next(server.Hang())
+		if err := poolstest.Pop(t, pool).Has().Destroy(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		resize(t, pool, 2)
+		time.Sleep(5 * time.Second)
+		if server.IsOpen() != 2 {
+			t.Errorf("%d are open: %+v", server.IsOpen(), pool.Stats())
+		}
+		server.Release()
+	})
+}
+
+// L3: an Abort that takes its time does not hold up Close or RevokeAll.
+func TestSlowAbort(t *testing.T) {
+	scenario(t, pools.Settings{Size: 10}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Abort.Always(poolstest.Deaf(3 * time.Second))
+		var held []pools.Conn[resource]
+		for range 10 {
+			held = append(held, poolstest.Pop(t, pool).Has())
+		}
+		began := time.Now()
+		if n := pool.RevokeAll(); n != 10 || time.Since(began) != 0 {
+			t.Errorf("%d leases after %v", n, time.Since(began))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := pool.Close(ctx); !errors.Is(err, pools.ErrStillOut) || time.Since(began) != time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		for _, h := range held {
+			_ = h.Push()
+		}
+	}, poolstest.WithAbort)
+}
+
+// Settings that become stricter hold for connections that are idle already.
+func TestConfigureHoldsForIdleConnections(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		use(t, pool)
+		if err := pool.Configure(func(s *pools.Settings) { s.CheckAfter = pools.Always }); err != nil {
+			t.Fatal(err)
+		}
+		use(t, pool)
+		if server.Check.Calls() != 1 {
+			t.Error("lent without a check")
+		}
+		if err := pool.Configure(func(s *pools.Settings) { s.MaxUses = 2 }); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if server.IsOpen() != 0 {
+			t.Error("a connection that is used up was kept")
+		}
+	}, poolstest.WithCheck)
+}
+
+// A Fill learns that Size is less than it wants, also while nothing else
+// happens.
+func TestFillLearnsOfAShrink(t *testing.T) {
+	scenario(t, pools.Settings{Size: 10, MaxOpensPerSecond: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		filled := make(chan error, 1)
+		go func() { filled <- pool.Fill(t.Context(), 8) }()
+		time.Sleep(3500 * time.Millisecond)
+		resize(t, pool, 4)
+		synctest.Wait()
+		select {
+		case err := <-filled:
+			if err == nil || !strings.Contains(err.Error(), "Size was lowered to 4") {
+				t.Error(err)
+			}
+		default:
+			t.Fatal("it still waits")
 		}
 	})
 }

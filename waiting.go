@@ -218,10 +218,10 @@ func (p *Pool[T]) pushed(gate uint32, lease uint64) {
 	}
 	p.lock()
 	defer p.unlock()
+	if gate&shrunk != 0 {
+		p.shed()
+	}
 	if p.racer != nil && !p.closed {
-		if gate&shrunk != 0 {
-			p.shed()
-		}
 		if p.overdue(p.racer) {
 			p.setGate(starving, true)
 		}
@@ -254,9 +254,7 @@ func (p *Pool[T]) settle() { // model: settle
 		p.settleClosed()
 		return
 	}
-	if p.gate.Load()&shrunk != 0 {
-		p.shed()
-	}
+	p.setGate(shrunk, p.excess() > 0)
 	if p.racer == nil {
 		p.setGate(racing, false)
 		for w := p.live(nil); w != nil && !p.paused; w = p.live(nil) {
