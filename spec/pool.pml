@@ -71,7 +71,7 @@ bool starving;           /* the oldest has waited too long: no overtaking */
 bool paused, closed;
 bool shrunk;             /* too many are open */
 
-#define is_open(i) (state[i] != vacant && state[i] != closing)
+#define is_open(i) (state[i] != vacant && state[i] != closing && state[i] != opening)   /* an open counts when it has succeeded */
 #if SLOTS > 1
 #define too_many (is_open(0) + is_open(1) > size)
 #else
@@ -528,7 +528,7 @@ proctype Slot(byte t) {
 end:	do
 	:: atomic { state[t] == opening && !mu -> mu = true };
 	   if
-	   :: give_back(t);                                      /* step: open_done */
+	   :: state[t] = resetting; give_back(t);                                      /* step: open_done */
 #ifndef NO_SETTLE_ON_OPEN_DONE
 	      settle()
 #endif
