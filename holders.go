@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -72,11 +71,14 @@ func (p *Pool[T]) heldBy(goroutine uint64) (n int) {
 // at the head of a stack trace: "goroutine 7 [running]:".
 func goroutineID() uint64 {
 	var head [40]byte
-	fields := bytes.Fields(head[:runtime.Stack(head[:], false)])
-	if len(fields) < 2 {
-		return 0
+	digits := bytes.TrimPrefix(head[:runtime.Stack(head[:], false)], []byte("goroutine "))
+	id := uint64(0)
+	for _, d := range digits {
+		if d < '0' || d > '9' {
+			break
+		}
+		id = id*10 + uint64(d-'0')
 	}
-	id, _ := strconv.ParseUint(string(fields[1]), 10, 64)
 	return id
 }
 
