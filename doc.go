@@ -135,7 +135,7 @@
 //
 //	rare
 //	KeepAlive            never     keeper      check idle connections now and then
-//	MaxUses              no limit  exact       connections that grow with use; 40 ns a Push
+//	MaxUses              no limit  exact       connections that grow with use; 50 ns a Push
 //	MaxOpensPerSecond    no limit  exact       a server that minds logins
 //	CloseTimeout         5 s       exact       a slow server
 //	ResetTimeout         5 s       exact       a slow server
