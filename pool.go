@@ -49,6 +49,7 @@ type Pool[T any] struct {
 	checks
 	keeping
 	steering
+	refreshing
 	ending
 
 	taken   int                // slots that are not vacant
