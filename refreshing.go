@@ -173,6 +173,9 @@ func (p *Pool[T]) prove(generation uint64) {
 func (p *Pool[T]) refreshLeft(r *refresh, err error) error {
 	p.lock()
 	defer p.unlock()
+	if r.left == 0 {
+		return nil // at the same instant
+	}
 	return &refreshError{p.name, r.left, err, p.openErrNow()}
 }
 
