@@ -79,7 +79,9 @@ func TestEmbedded(t *testing.T) {
 		{[]string{"-ops", "4000"}, 4000, 10},
 		{[]string{"-ops", "2", "-size", "1", "-goroutines", "1"}, 2, 1},
 		{[]string{"-ops", "2001", "-size", "3", "-goroutines", "50"}, 2000, 3},
-		{[]string{"-ops", "400", "-size", "50", "-goroutines", "3"}, 400, 3 + 1}, // a connection for each that waits, and the first
+		{[]string{"-ops", "400", "-size", "50", "-goroutines", "3"}, 400, 10},
+		// The last: far from all 50. Exactly, it is one for each that waits, and the first; but this is real time, and for each
+		// open that takes longer than 20 ms on a busy machine the pool begins another. Virtual time has the exact tests.
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
 			status, stdout, stderr := start(t, t.Context(), test.args...)
