@@ -52,11 +52,14 @@ func (p *Pool[T]) tendCheck(s *slot[T], word uint64, due func(int64) bool, may b
 	return false
 }
 
-// stale has an idle connection checked before it is lent.
-func (p *Pool[T]) stale(s *slot[T], word uint64) {
+// stale has an idle connection checked before it is lent. It reports whether
+// it is stale now.
+func (p *Pool[T]) stale(s *slot[T], word uint64) bool {
 	if word&stateMask == idle && s.word.CompareAndSwap(word, with(word, stale)) {
 		p.stales++
+		return true
 	}
+	return word&stateMask == stale
 }
 
 // makeStale does so with all, when CheckAfter has become Always.
@@ -79,14 +82,8 @@ func (p *Pool[T]) suspect(all bool) {
 	}
 	for _, s := range p.table.Load().slots {
 		word := s.word.Load()
-		switch state := word & stateMask; {
-		case s.suspected || !all && (leases(word) != leases(s.seen) || out(s.seen)):
-		case state == stale:
+		if !s.suspected && (all || s.sinceSeen(word)) && p.stale(s, word) {
 			s.suspected = true
-			p.suspects++
-		case state == idle && s.word.CompareAndSwap(word, with(word, stale)):
-			s.suspected = true
-			p.stales++
 			p.suspects++
 		}
 	}

@@ -80,7 +80,7 @@ func (p *Pool[T]) settleClosed() {
 	p.refuseAll(ErrClosed)
 	for _, s := range p.table.Load().slots {
 		word := s.word.Load()
-		if state := word & stateMask; (state == idle || state == stale) && p.takeOut(s, word) {
+		if unused(word) && p.takeOut(s, word) {
 			p.close(s)
 		}
 	}

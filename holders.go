@@ -156,7 +156,7 @@ func (p *Pool[T]) glance() (now int64, all []glimpse[T]) {
 			continue
 		}
 		g := glimpse[T]{s.conn, s.word.Load(), now, nil}
-		if leases(g.word) == leases(s.seen) && out(g.word) == out(s.seen) {
+		if s.sinceSeen(g.word) {
 			g.since = s.seenAt
 		}
 		g.holder = s.holderIn(g.word)

@@ -53,6 +53,12 @@ type kept struct {
 	suspected  bool   // another connection has failed since this one was used
 }
 
+// sinceSeen reports whether a slot whose word this is has been lent, or not
+// lent, ever since seenAt.
+func (k *kept) sinceSeen(word uint64) bool {
+	return leases(word) == leases(k.seen) && out(word) == out(k.seen)
+}
+
 // afterFunc calls do after d unless the pool has been dropped by then: a
 // timer does not keep a pool alive.
 func afterFunc[T any](p *Pool[T], d time.Duration, do func(*Pool[T])) *time.Timer {
@@ -148,16 +154,16 @@ func (p *Pool[T]) tend() (next int64, stuck bool) {
 	slots := p.table.Load().slots
 	for _, s := range slots {
 		word := s.word.Load()
-		if leases(word) != leases(s.seen) || out(word) != out(s.seen) {
+		if !s.sinceSeen(word) {
 			s.seenAt = now
 		}
 		s.seen = word
-		switch state := word & stateMask; {
+		switch {
 		case out(word):
 			stuck = stuck && now-s.seenAt >= letGoAfter && !s.conn.lost.Load()
 			p.tendLent(s, due)
 			continue
-		case state == idle || state == stale:
+		case unused(word):
 			idles++
 		}
 		stuck = stuck && (word&stateMask == abandoned || word&stateMask == vacant && !mayOpen)
@@ -169,7 +175,7 @@ func (p *Pool[T]) tend() (next int64, stuck bool) {
 	for i := len(slots) - 1; i >= 0; i-- {
 		s := slots[i]
 		word := s.word.Load()
-		if state := word & stateMask; state != idle && state != stale || leases(word) != leases(s.seen) || out(s.seen) {
+		if !unused(word) || !s.sinceSeen(word) {
 			continue
 		}
 		if p.tendIdle(s, word, due, &idles, &expire) {
@@ -231,9 +237,9 @@ func (p *Pool[T]) tendIdle(s *slot[T], word uint64, due func(int64) bool, idles,
 	over := due(p.lifeEnds(s)) || p.usedUp(s, word)
 	// Those that were used together are due together: half of them at once,
 	// half of the others a whole look later.
-	unused := p.settings.IdleTimeout != Never && *idles > p.settings.MinIdle && !p.inFill() &&
+	tooLong := p.settings.IdleTimeout != Never && *idles > p.settings.MinIdle && !p.inFill() &&
 		due(s.seenAt+int64(p.settings.IdleTimeout)) && (p.idledAt == p.now() || due(p.idledAt+int64(p.every)))
-	if !over && !unused || *expire == 0 {
+	if !over && !tooLong || *expire == 0 {
 		return false
 	}
 	*expire--

@@ -136,6 +136,9 @@ func (p *Pool[T]) startOpens() {
 	}
 }
 
+// openNow is how many connections are open and not being closed.
+func (p *Pool[T]) openNow() int { return p.taken - p.gone - p.opening }
+
 // vacantSlot returns the first vacant slot, or nil if Size are taken. Slots
 // beyond Size count: they may be taken still.
 func (p *Pool[T]) vacantSlot() *slot[T] {
@@ -460,7 +463,7 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 		f.n = n
 	}
 	for {
-		open := p.taken - p.gone - p.opening
+		open := p.openNow()
 		switch {
 		case p.closed:
 			defer p.unlock()
@@ -487,7 +490,7 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 			ended := ctxError(ctx)
 			p.lock()
 			defer p.unlock()
-			return &fillError{p.name, p.taken - p.gone - p.opening, n, ended}
+			return &fillError{p.name, p.openNow(), n, ended}
 		}
 		p.lock()
 	}

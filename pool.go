@@ -247,7 +247,7 @@ func (p *Pool[T]) Available() int {
 	defer p.unlock()
 	n := max(p.settings.Size-p.taken, 0)
 	for _, s := range p.table.Load().slots {
-		if state := s.word.Load() & stateMask; state == idle || state == stale {
+		if unused(s.word.Load()) {
 			n++
 		}
 	}

@@ -93,7 +93,7 @@ func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
 		}
 	}
 	if r.left > 0 && !p.closed {
-		r.n = p.taken - p.gone - p.opening
+		r.n = p.openNow()
 		p.refreshes = append(p.refreshes, r)
 		p.fills = append(p.fills, &r.filler)
 		p.countFilling()
@@ -128,14 +128,13 @@ func (p *Pool[T]) takeTurns() (next int64) {
 	}
 	for _, s := range p.table.Load().slots {
 		word := s.word.Load()
-		state := word & stateMask
 		switch {
 		case s.refreshAt == 0:
 		case s.refreshAt > now:
 			next = min(next, s.refreshAt)
-		case state == held:
+		case word&stateMask == held:
 			s.word.CompareAndSwap(word, with(word, watched)) // model: watch
-		case (state == idle || state == stale) && p.mayRefresh() && p.takeOut(s, word):
+		case unused(word) && p.mayRefresh() && p.takeOut(s, word):
 			p.expired++
 			p.close(s)
 		}
@@ -149,7 +148,7 @@ func (p *Pool[T]) mayRefresh() bool {
 		return p.paused
 	}
 	want := min(p.filling, p.settings.Size-p.hung)
-	open := p.taken - p.gone - p.opening
+	open := p.openNow()
 	switch {
 	case p.down():
 		return false

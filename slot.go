@@ -57,6 +57,13 @@ func out(word uint64) bool {
 	return state == held || state == watched || state == revoked
 }
 
+// unused reports whether a connection is there that nobody has and nothing
+// is being done with: idle or stale.
+func unused(word uint64) bool {
+	state := word & stateMask
+	return state == idle || state == stale
+}
+
 // slot is a place for one connection. Only its word is shared; the other
 // fields belong to whoever the word says owns the slot: the pool (under its
 // lock) while opening, checking, resetting, closing or vacant, the holder

@@ -122,7 +122,7 @@ func (p *Pool[T]) count(e *PopError) {
 		switch word := s.word.Load(); {
 		case out(word):
 			e.Held++
-		case word&stateMask == idle || word&stateMask == stale:
+		case unused(word):
 			e.Idle++
 		}
 	}

@@ -179,7 +179,7 @@ func (p *Pool[T]) shed() {
 	for i := len(slots) - 1; i >= 0 && p.excess() > 0; i-- {
 		s := slots[i]
 		word := s.word.Load()
-		if state := word & stateMask; (state == idle || state == stale) && p.takeOut(s, word) {
+		if unused(word) && p.takeOut(s, word) {
 			p.close(s)
 		}
 	}
