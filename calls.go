@@ -16,6 +16,7 @@ import (
 // does come back, late cleans up behind it.
 type call struct {
 	name      string // as in Connector
+	number    uint64 // the how many-eth of the pool
 	since     int64
 	cancel    context.CancelCauseFunc
 	timer     *time.Timer
@@ -37,15 +38,20 @@ func (p *Pool[T]) run(name string, parent context.Context, timeout time.Duration
 	fn func(ctx context.Context) error, end func(c *call, err error), late func(c *call, err error),
 ) {
 	parent, cancel := context.WithCancelCause(parent)
-	c := &call{name: name, since: p.now(), cancel: cancel}
+	p.begun++
+	c := &call{name: name, number: p.begun, since: p.now(), cancel: cancel}
 	p.calls[c] = struct{}{}
 	p.running++
 	if p.over {
 		// Cleaning up behind an abandoned call: a further Close waits again.
 		p.over, p.done = false, make(chan struct{})
 	}
-	c.timer = time.AfterFunc(timeout+grace(timeout), func() { p.abandon(c, end) })
+	c.timer = time.AfterFunc(timeout+grace(timeout), func() {
+		pauseCall("abandon", c.number)
+		p.abandon(c, end)
+	})
 	go func() {
+		pauseCall("call", c.number)
 		ctx, stop := context.WithTimeoutCause(parent, timeout, &hidden{"pools: " + name + " ran into its timeout", nil})
 		err := errGoexit
 		defer func() {

@@ -1,17 +1,60 @@
 package pools
 
+import (
+	"sync/atomic"
+	"time"
+)
+
 // SetPause has f called before some steps of the protocol: a name of the
-// model's, or "token" before a waiter's token is sent. It returns a function
-// that ends this.
+// model's, "token" before a waiter's token is sent, or "woken" after one was
+// received. It returns a function that ends this.
 func SetPause(f func(before string)) (end func()) {
-	pause.Store(&f)
+	return SetPauses(func(before string, call uint64) {
+		if call == 0 {
+			f(before)
+		}
+	})
+}
+
+// SetPauses is SetPause with the steps of calls, by their number in the pool:
+// "call" before the connector's function is called, "turn" before it is tried
+// again, "abandon" before it is abandoned.
+func SetPauses(f func(before string, call uint64)) (end func()) {
+	unlocked := func(before string, call uint64) {
+		if call != lockedMaybe {
+			f(before, call)
+		}
+	}
+	pause.Store(&unlocked)
 	return func() { pause.Store(nil) }
+}
+
+// NumberCalls has the pool's calls numbered from the one after last.
+func NumberCalls[T any](p *Pool[T], last uint64) {
+	p.lock()
+	defer p.unlock()
+	p.begun = last
+}
+
+// SetRandom has f draw what the pools of this process draw at random, and
+// numbers connections from 1 on. No pool may be in use meanwhile.
+func SetRandom(f func(below time.Duration) time.Duration) (end func()) {
+	before, salt, number := randomly, lifetimeSalt, connections.Load()
+	randomly, lifetimeSalt = f, uint64(f(time.Hour))
+	connections.Store(0)
+	return func() {
+		randomly, lifetimeSalt = before, salt
+		connections.Add(number)
+	}
 }
 
 // GateOpen reports whether the gate is as in a pool that nobody waits for.
 func GateOpen[T any](p *Pool[T]) bool {
 	return p.gate.Load()&(starving|queueing|racing) == 0
 }
+
+// Starving reports whether the pool keeps strict order.
+func Starving[T any](p *Pool[T]) bool { return p.gate.Load()&starving != 0 }
 
 // KeeperRuns reports whether the keeper's timer is set.
 func KeeperRuns[T any](p *Pool[T]) bool {
@@ -32,3 +75,18 @@ func Look[T any](p *Pool[T]) {
 	p.tend()
 	p.settle()
 }
+
+// Lease is what is known of a Conn without keeping it alive.
+type Lease[T any] struct {
+	slot *slot[T]
+	lost *atomic.Bool
+}
+
+// LeaseOf returns that of a Conn that was not given back.
+func LeaseOf[T any](conn Conn[T]) Lease[T] { return Lease[T]{conn.handle.slot, conn.handle.conn.lost} }
+
+// LetGo reports whether only Conns keep the lease.
+func (l Lease[T]) LetGo() bool { return l.slot.handle.Load() == nil }
+
+// Lost reports whether the collector has found that no Conn is left.
+func (l Lease[T]) Lost() bool { return l.lost.Load() }

@@ -127,11 +127,13 @@ func (p *Pool[T]) look() {
 	p.calm()
 	p.settle()
 	now := p.now()
-	if w := p.queue.first; stuck && w != nil && now-w.since >= letGoAfter &&
-		(p.collectedAt == 0 || now-p.collectedAt >= collectEvery) {
-		// Everything is lent, nothing moves and somebody waits: a blocked
-		// program allocates nothing, so no collection would come by itself
-		// that could tell whether leases were lost.
+	w := p.queue.first
+	waited := p.closed || w != nil && now-w.since >= letGoAfter
+	if stuck && waited && (p.collectedAt == 0 || now-p.collectedAt >= collectEvery) {
+		// Everything is lent, nothing moves and somebody waits, for a
+		// connection or for Close: a blocked program allocates nothing, so no
+		// collection would come by itself that could tell whether leases were
+		// lost.
 		p.collectedAt = now
 		go runtime.GC()
 	}
@@ -149,7 +151,7 @@ func (p *Pool[T]) tend() (next int64, stuck bool) {
 		}
 		return t <= now
 	}
-	mayOpen := p.taken < p.settings.Size && !p.down() && !p.paused
+	mayOpen := p.taken < p.settings.Size && !p.down() && !p.paused && !p.closed
 	idles := 0
 	slots := p.table.Load().slots
 	for _, s := range slots {

@@ -2,6 +2,8 @@ package pools_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -136,6 +138,32 @@ func TestForgottenConnInABlockedProgram(t *testing.T) {
 		forget(t, pool)
 		use(t, pool) // blocks; the keeper has to collect
 		if st := pool.Stats(); st.Lost != 1 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// And Close waits in vain for a lease that nobody can push.
+func TestForgottenConnWhileClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := poolstest.NewServer(t, 2)
+		pool, err := pools.New("closing", server.Connector(), pools.Settings{Size: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		forget(t, pool)
+		closes := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			return pool.Close(ctx)
+		}
+		// The collector is not of the bubble, and takes its own time.
+		for err = closes(); err != nil && errors.Is(err, context.DeadlineExceeded); err = closes() {
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		if st := pool.Stats(); st.Lost != 1 || server.IsOpen() != 0 {
 			t.Errorf("%+v", st)
 		}
 	})

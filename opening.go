@@ -172,7 +172,7 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 	var got bool
 	began := p.now()
 	p.nextTry = began + p.tryGap()
-	t := tries{attempts, p.settings.OpenTimeout, p.settings.ReconnectSleep}
+	t := tries{p.begun + 1, attempts, p.settings.OpenTimeout, p.settings.ReconnectSleep}
 	p.run("Open", values, t.timeout, func(ctx context.Context) (err error) {
 		resource, err = p.tryOpen(ctx, t)
 		got = err == nil
@@ -195,7 +195,7 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 		default:
 			p.vacate(s, c) // model: open_failed
 			if !p.closed {
-				p.openFailed(err)
+				p.openFailed(err, began)
 			}
 		}
 		if told != nil {
@@ -218,6 +218,7 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 
 // tries is how an open goes on: the settings when it began.
 type tries struct {
+	call     uint64 // its number
 	attempts int
 	timeout  time.Duration
 	pause    time.Duration // the longest before the second
@@ -235,7 +236,7 @@ func (p *Pool[T]) tryGap() int64 {
 // awaitTurn waits until MaxOpensPerSecond allows a further try, and takes it.
 // It returns false if ctx ends before, and if no further try may begin: the
 // pool was paused, or Size lowered.
-func (p *Pool[T]) awaitTurn(ctx context.Context) bool {
+func (p *Pool[T]) awaitTurn(ctx context.Context, call uint64) bool {
 	for {
 		p.lock()
 		wait := time.Duration(p.nextTry - p.now())
@@ -250,6 +251,7 @@ func (p *Pool[T]) awaitTurn(ctx context.Context) bool {
 		if !sleep(ctx, wait) {
 			return false
 		}
+		pauseCall("turn", call)
 	}
 }
 
@@ -266,7 +268,7 @@ func (p *Pool[T]) tryOpen(ctx context.Context, t tries) (T, error) {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = &hidden{fmt.Sprintf("OpenTimeout (%v) ended it: %v", t.timeout, err), ErrOpenTimeout}
 		}
-		if try+1 == t.attempts || ctx.Err() != nil || !sleep(ctx, jitter(t.pause, try)) || !p.awaitTurn(ctx) {
+		if try+1 == t.attempts || ctx.Err() != nil || !sleep(ctx, jitter(t.pause, try)) || !p.awaitTurn(ctx, t.call) {
 			var none T
 			if try > 0 {
 				err = fmt.Errorf("%w (after %d tries)", err, try+1)
@@ -276,9 +278,13 @@ func (p *Pool[T]) tryOpen(ctx context.Context, t tries) (T, error) {
 	}
 }
 
+// randomly returns a random duration below that one. Tests that are to go the
+// same way each time set it.
+var randomly = rand.N[time.Duration]
+
 // jitter returns a random pause up to first, doubled n times.
 func jitter(first time.Duration, n int) time.Duration {
-	return rand.N(doubled(first, n, time.Hour)) + 1
+	return randomly(doubled(first, n, time.Hour)) + 1
 }
 
 // doubled returns first, doubled n times, but not beyond limit.
@@ -321,14 +327,18 @@ func (p *Pool[T]) adopt(s *slot[T], resource T, began int64) {
 	p.keep()
 }
 
-// openFailed notes that an open has failed with all its tries.
-func (p *Pool[T]) openFailed(err error) {
-	p.failures++
+// openFailed notes that an open, begun at that time, has failed with all its
+// tries. Opens that were under way together are one failure: the pause before
+// the next try doubles with the tries, not with how many failed.
+func (p *Pool[T]) openFailed(err error, began int64) {
+	if p.failures == 0 || began >= p.openErrAt {
+		p.failures++
+		pause := doubled(p.settings.ReconnectSleep, p.failures-1, longestProb)
+		p.probeAt = p.now() + int64(pause/2+randomly(pause/2+1))
+	}
 	p.window = 1
 	p.openErrors++
 	p.openErr, p.openErrAt = err, p.now()
-	pause := doubled(p.settings.ReconnectSleep, p.failures-1, longestProb)
-	p.probeAt = p.now() + int64(pause/2+rand.N(pause/2+1))
 	p.log(levelError, "pools: open failed", "error", err, "in a row", p.failures, "next try in", time.Duration(p.probeAt-p.now()))
 }
 

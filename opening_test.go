@@ -546,6 +546,27 @@ func TestOpenThatFailsAtOnceIsNoHotLoop(t *testing.T) {
 }
 
 // The bound on opens per second holds for opens, retries and the prober.
+// Opens that fail together are one failure: the pause before the next try is
+// not doubled for each, and the pool is back soon after its server.
+func TestOpensThatFailTogether(t *testing.T) {
+	settings := pools.Settings{Size: 8, ReconnectAttempts: 1, ReconnectSleep: 100 * time.Millisecond}
+	scenario(t, settings, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.InOrder(poolstest.Delay(50*time.Millisecond), poolstest.Fail(errRefused)))
+		a, b := poolstest.Pop(t, pool), poolstest.Pop(t, pool)
+		time.Sleep(50 * time.Millisecond)
+		a.Fails(pools.ErrOpenFailed)
+		b.Fails(pools.ErrOpenFailed)
+		if n := server.Open.Calls(); n != 2 {
+			t.Fatalf("%d opens", n)
+		}
+		server.Open.Clear()
+		time.Sleep(settings.ReconnectSleep)
+		c := poolstest.Pop(t, pool)
+		c.Has()
+		c.Push()
+	})
+}
+
 func TestMaxOpensPerSecond(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		scenario(t, pools.Settings{Size: 40, MaxOpensPerSecond: 10, ReconnectSleep: time.Millisecond}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {

@@ -56,6 +56,7 @@ type Pool[T any] struct {
 	hung    int                // of these, kept by an abandoned call
 	calls   map[*call]struct{} // of the connector's functions that have not come back
 	running int                // of these, how many are not abandoned
+	begun   uint64             // calls so far
 
 	counters
 }

@@ -276,6 +276,7 @@ func (p *Pool[T]) searchGroup(t *table[T], i, turn int) (*handle[T], uint64) {
 	g := &t.groups[i]
 	some := g.bits.Load()
 	if some == 0 {
+		pauseCall("head", lockedMaybe)
 		g.head.And(^g.headBit) // model: hint_clear
 		if some = g.bits.Load(); some == 0 {
 			return nil, 0

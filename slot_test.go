@@ -121,6 +121,40 @@ func TestHintsStress(t *testing.T) {
 	}
 }
 
+// Two slots become idle while a search is about to say that their group has
+// none: it says so no more, or the second would not be found.
+func TestGroupThatIsNotEmptyAnyMore(t *testing.T) {
+	const size = 130
+	p := newNothing(t, size)
+	if err := p.Fill(t.Context(), size); err != nil {
+		t.Fatal(err)
+	}
+	var all []Conn[*nothing]
+	for range size {
+		conn, _ := p.TryPop()
+		all = append(all, conn)
+	}
+	p.TryPop() // finds nothing, and clears the slots' bits
+	pushed := false
+	push := func(string, uint64) {
+		pushed = true
+		_, _ = all[size-1].Push(), all[size-2].Push()
+	}
+	pause.Store(&push)
+	h, lease := p.searchGroup(p.table.Load(), 2, 0)
+	pause.Store(nil)
+	if !pushed || h == nil {
+		t.Fatalf("pushed: %v, found: %v", pushed, h)
+	}
+	second, ok := p.TryPop()
+	if !ok {
+		t.Error("the second slot is idle, and nobody finds it")
+	}
+	for _, conn := range append(all[:size-2], Conn[*nothing]{h, lease}, second) {
+		_ = conn.Push()
+	}
+}
+
 func TestNoAllocations(t *testing.T) {
 	p := newNothing(t, 10)
 	if err := p.Fill(t.Context(), 10); err != nil {

@@ -62,11 +62,19 @@ type waiter[T any] struct {
 
 // pause is where tests hold up a goroutine between two steps of the protocol.
 // Only they can set it.
-var pause atomic.Pointer[func(before string)]
+var pause atomic.Pointer[func(before string, call uint64)]
 
-func pauseBefore(step string) {
+func pauseBefore(step string) { pauseCall(step, 0) }
+
+// lockedMaybe stands for a call's number where the pool may be locked: only a
+// test that knows better may hold up a goroutine there.
+const lockedMaybe = ^uint64(0)
+
+// pauseCall is pauseBefore for one of several calls that do the same step at
+// one instant.
+func pauseCall(step string, call uint64) {
 	if f := pause.Load(); f != nil {
-		(*f)(step)
+		(*f)(step, call)
 	}
 }
 
@@ -103,9 +111,14 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 	for {
 		select { // model: park
 		case <-w.token:
-		case <-ctx.Done():
-			return p.cancelled(w, false)
+		default:
+			select { // who was told something does not end by its ctx
+			case <-w.token:
+			case <-ctx.Done():
+				return p.cancelled(w, false)
+			}
 		}
+		pauseBefore("woken")
 		conn := Conn[T]{w.handle, w.lease}
 		switch {
 		case w.err != nil:

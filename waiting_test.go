@@ -94,6 +94,55 @@ func TestPushBetweenLookAndQueue(t *testing.T) {
 	})
 }
 
+// W4: the chosen one is not even told yet when it cancels.
+func TestCancelledBeforeItIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool, _ := poolstest.New(t, pools.Settings{Size: 1})
+		held := poolstest.Pop(t, pool).Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		c := poolstest.Pop(t, pool)
+		c.Waits()
+
+		tell := make(chan struct{})
+		var told atomic.Bool
+		defer pools.SetPause(func(before string) {
+			if before == "token" && !told.Swap(true) {
+				<-tell
+			}
+		})()
+		go func() { _ = held.Push() }() // wakes B to race
+		b.Waits()
+		b.Cancel()
+		c.Has() // though B's token is still on its way
+		close(tell)
+		b.Fails(context.Canceled)
+		c.Push()
+	})
+}
+
+// Strict order begins when the oldest has waited for a millisecond, and ends
+// when the oldest has not.
+func TestStrictOrderEnds(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], _ *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		time.Sleep(2 * time.Millisecond)
+		c := poolstest.Pop(t, pool)
+		c.Waits()
+		a.Push()
+		b.Has()
+		if pools.Starving(pool) {
+			t.Error("the oldest has just come, and the order is strict")
+		}
+		b.Push()
+		c.Has()
+		c.Push()
+	})
+}
+
 // W2
 func TestDestroyServesWaiterByOpening(t *testing.T) {
 	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {

@@ -128,11 +128,11 @@ func (s *Server) open(ctx context.Context) (*Resource, error) {
 func (s *Server) close(ctx context.Context, r *Resource) error {
 	// However Close ends (a panic, an error, after a hang), the connection
 	// is gone then, and not before.
-	defer r.end()
+	defer r.close()
 	return s.Close.run(ctx)
 }
 
-func (r *Resource) end() {
+func (r *Resource) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -151,9 +151,22 @@ func (r *Resource) end() {
 // Do uses the connection for as long as f runs; f may be nil. It fails the
 // test if somebody else is using it, and returns ErrBroken if it is closed.
 func (r *Resource) Do(f func()) error {
+	if err := r.Begin(); err != nil {
+		return err
+	}
+	defer r.End()
+	if f != nil {
+		f()
+	}
+	return nil
+}
+
+// Begin and End are Do in two parts, for a use that ends elsewhere. After an
+// error of Begin there is nothing to end.
+func (r *Resource) Begin() error {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.closed {
-		r.mu.Unlock()
 		r.server.tb.Errorf("poolstest: connection %d was used after it was closed", r.Number)
 		return ErrBroken
 	}
@@ -161,16 +174,13 @@ func (r *Resource) Do(f func()) error {
 	if r.users > 1 {
 		r.server.tb.Errorf("poolstest: connection %d has %d users", r.Number, r.users)
 	}
-	r.mu.Unlock()
-	defer func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.users--
-	}()
-	if f != nil {
-		f()
-	}
 	return nil
+}
+
+func (r *Resource) End() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.users--
 }
 
 // Keep tells the server that this connection was detached: it does not count
