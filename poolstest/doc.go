@@ -24,6 +24,10 @@
 //		b.Push()
 //	})
 //
+// [TestConnector] tests a connector of your own: whether it opens, closes,
+// checks, resets and aborts as a pool relies on. [Network] is a network in
+// memory to write connectors and their servers against, and to spoil.
+//
 // Everything here works in a testing/synctest bubble, where a test of minutes
 // takes no time and waiting for ever is a failure; Waits, Has and Fails need
 // one.
