@@ -1,0 +1,227 @@
+// Package engine starts real servers for tests and for the soak: a
+// redis-server or a PostgreSQL of its own, from the installed binaries, on a
+// free port of the loopback address, in a folder that goes with it. They can
+// be killed, started again, stopped and let go on.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shirou/gopsutil/v4/process"
+)
+
+// ErrMissing says that the server's binary is not installed.
+var ErrMissing = errors.New("engine: not installed")
+
+// patience is how long a server may take to start, or to go.
+const patience = 30 * time.Second
+
+// Engine is a server. Its methods are not safe for concurrent use with each
+// other, but for Connections and Terminate.
+type Engine struct {
+	Name    string
+	Address string // host:port, the same after a restart
+
+	folder  string
+	command func() *exec.Cmd
+	admin   admin
+
+	running *exec.Cmd
+	output  *output
+	gone    chan struct{}
+}
+
+// admin asks the server itself, by a connection beside all others. It dials
+// again by itself.
+type admin interface {
+	ping(ctx context.Context) error
+	connections(ctx context.Context) (int, error)
+	terminate(ctx context.Context, n int) error
+	close()
+}
+
+// Need ends a test whose engine is missing: it fails under CI=true and is
+// skipped elsewhere. Any other error fails it.
+func Need(t testing.TB, e *Engine, err error) *Engine {
+	t.Helper()
+	if errors.Is(err, ErrMissing) && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// Start starts the server, again after a Kill, and waits until it answers.
+func (e *Engine) Start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cmd := e.command()
+	cmd.Stdout, cmd.Stderr = e.output, e.output
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("engine: %s: %w", e.Name, err)
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_ = cmd.Wait()
+	}()
+	e.running, e.gone = cmd, gone
+	return Eventually(ctx, func() error {
+		select {
+		case <-gone:
+			return fmt.Errorf("engine: %s has ended: %w\n%s", e.Name, errEnded, e.output)
+		default:
+			return e.admin.ping(ctx)
+		}
+	})
+}
+
+// Kill ends the server as a crash does, and waits until it has gone.
+func (e *Engine) Kill() error { return e.signal(syscall.SIGKILL, true) }
+
+// Stop lets the server hang: it keeps its connections, and does not answer.
+// Continue ends that.
+func (e *Engine) Stop() error     { return e.signal(syscall.SIGSTOP, false) }
+func (e *Engine) Continue() error { return e.signal(syscall.SIGCONT, false) }
+
+// Connections asks the server how many clients it has, the one that asks
+// aside.
+func (e *Engine) Connections(ctx context.Context) (int, error) { return e.admin.connections(ctx) }
+
+// Terminate has the server end n of its connections, chosen at random.
+func (e *Engine) Terminate(ctx context.Context, n int) error { return e.admin.terminate(ctx, n) }
+
+// Close ends the server for good, and removes its folder.
+func (e *Engine) Close() error {
+	e.admin.close()
+	return errors.Join(e.Kill(), os.RemoveAll(e.folder))
+}
+
+// signal signals the server with all its children: PostgreSQL has a process a
+// connection, each in a group of its own.
+func (e *Engine) signal(sig syscall.Signal, wait bool) error {
+	if e.running == nil {
+		return nil
+	}
+	family := []int{e.running.Process.Pid}
+	if p, err := process.NewProcess(int32(family[0])); err == nil {
+		children, _ := p.Children() // none is an error too
+		for _, c := range children {
+			family = append(family, int(c.Pid))
+		}
+	}
+	for _, pid := range family {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("engine: %s: %w", e.Name, err)
+		}
+	}
+	if !wait {
+		return nil
+	}
+	select {
+	case <-e.gone:
+		e.running = nil
+		return nil
+	case <-time.After(patience):
+		return fmt.Errorf("engine: %s does not go", e.Name)
+	}
+}
+
+var errEnded = errors.New("it ended")
+
+// Eventually calls try again and again until it returns nil. When ctx ends
+// before, it returns try's last error. For what a server does in its own time.
+func Eventually(ctx context.Context, try func() error) error {
+	ticker := time.NewTicker(2 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := try()
+		if err == nil || errors.Is(err, errEnded) {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// freeAddress returns an address on which nobody listens.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
+}
+
+// launch starts a server for the first time. Somebody else may take its port
+// before it does; then it gets another.
+func launch(ctx context.Context, set func(folder, address string) (*Engine, error)) (*Engine, error) {
+	var last error
+	for range 3 {
+		folder, err := os.MkdirTemp("", "pools-engine-")
+		if err != nil {
+			return nil, err
+		}
+		address, err := freeAddress()
+		if err != nil {
+			return nil, errors.Join(err, os.RemoveAll(folder))
+		}
+		e, err := set(folder, address)
+		if err != nil {
+			return nil, errors.Join(err, os.RemoveAll(folder))
+		}
+		e.Address, e.folder, e.output = address, folder, new(output)
+		if last = e.Start(ctx); last == nil {
+			return e, nil
+		}
+		last = errors.Join(last, e.Close())
+		if !errors.Is(last, errEnded) {
+			break
+		}
+	}
+	return nil, last
+}
+
+// output keeps the last of what a server says.
+type output struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	const most = 8 << 10
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text = append(o.text, p...)
+	if len(o.text) > 2*most {
+		o.text = append(o.text[:0], o.text[len(o.text)-most:]...)
+	}
+	return len(p), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.TrimSpace(string(o.text))
+}

@@ -1,0 +1,91 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/utopia-go/pools/internal/engine"
+)
+
+// Every engine can be killed and comes back, hangs and goes on, counts its
+// clients and ends them.
+func TestEngines(t *testing.T) {
+	for name, start := range map[string]struct {
+		engine func(context.Context, int) (*engine.Engine, error)
+		dial   func(ctx context.Context, address string) (ask func() error, err error)
+	}{
+		"redis": {engine.Redis, func(ctx context.Context, address string) (func() error, error) {
+			conn, err := redis.DialContext(ctx, "tcp", address)
+			return func() error { _, err := conn.Do("PING"); return err }, err
+		}},
+		"postgres": {engine.Postgres, func(ctx context.Context, address string) (func() error, error) {
+			conn, err := pgx.Connect(ctx, "postgres://"+engine.PostgresUser+"@"+address+"/postgres?sslmode=disable")
+			return func() error { return conn.Ping(ctx) }, err
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			e, err := start.engine(ctx, 5)
+			engine.Need(t, e, err)
+			dial := func() func() error {
+				ask, err := start.dial(ctx, e.Address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := ask(); err != nil {
+					t.Fatal(err)
+				}
+				return ask
+			}
+			must := func(err error) {
+				if err != nil {
+					t.Helper()
+					t.Fatal(err)
+				}
+			}
+			has := func(want int) {
+				t.Helper()
+				must(engine.Eventually(ctx, func() error {
+					if n, err := e.Connections(ctx); err != nil || n != want {
+						return fmt.Errorf("%d clients, want %d: %v", n, want, err)
+					}
+					return nil
+				}))
+			}
+
+			a, b := dial(), dial()
+			has(2)
+			must(e.Terminate(ctx, 1))
+			has(1)
+			if errA, errB := a(), b(); (errA == nil) == (errB == nil) {
+				t.Fatalf("one of two is to be ended: %v, %v", errA, errB)
+			}
+
+			must(e.Kill())
+			if a() == nil || b() == nil {
+				t.Fatal("it answers, and was killed")
+			}
+			must(e.Start(ctx))
+			has(0)
+
+			c := dial()
+			must(e.Stop())
+			answered := make(chan error, 1)
+			go func() { answered <- c() }()
+			select {
+			case err := <-answered:
+				t.Fatal("it answers, and was stopped: ", err)
+			case <-time.After(50 * time.Millisecond): // nothing to wait for: it is to be silent
+			}
+			must(e.Continue())
+			must(<-answered)
+			has(1)
+		})
+	}
+}

@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+// Redis starts a redis-server that allows limit clients, the one by which it
+// is asked included.
+func Redis(ctx context.Context, limit int) (*Engine, error) {
+	binary, err := exec.LookPath("redis-server")
+	if err != nil {
+		return nil, fmt.Errorf("redis-server: %w", ErrMissing)
+	}
+	return launch(ctx, func(folder, address string) (*Engine, error) {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		return &Engine{
+			Name: "redis",
+			command: func() *exec.Cmd {
+				return exec.Command(binary, "--bind", host, "--port", port, "--dir", folder,
+					"--save", "", "--appendonly", "no", "--maxclients", strconv.Itoa(limit))
+			},
+			admin: &redisAdmin{address: address},
+		}, nil
+	})
+}
+
+type redisAdmin struct {
+	address string
+
+	mu   sync.Mutex
+	conn redis.Conn
+}
+
+// do asks by the one connection, and by a new one if that has ended.
+func (a *redisAdmin) do(ctx context.Context, command string, args ...any) (any, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conn != nil && a.conn.Err() != nil {
+		a.conn.Close()
+		a.conn = nil
+	}
+	if a.conn == nil {
+		conn, err := redis.DialContext(ctx, "tcp", a.address, redis.DialConnectTimeout(time.Second),
+			redis.DialReadTimeout(10*time.Second), redis.DialWriteTimeout(10*time.Second))
+		if err != nil {
+			return nil, err
+		}
+		a.conn = conn
+	}
+	return redis.DoContext(a.conn, ctx, command, args...)
+}
+
+func (a *redisAdmin) ping(ctx context.Context) error {
+	_, err := a.do(ctx, "PING")
+	return err
+}
+
+// clients are the ids of all others.
+func (a *redisAdmin) clients(ctx context.Context) ([]string, error) {
+	me, err := redis.Int(a.do(ctx, "CLIENT", "ID"))
+	if err != nil {
+		return nil, err
+	}
+	list, err := redis.String(a.do(ctx, "CLIENT", "LIST"))
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for line := range strings.Lines(list) {
+		id, _, _ := strings.Cut(strings.TrimPrefix(line, "id="), " ")
+		if id != strconv.Itoa(me) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+func (a *redisAdmin) connections(ctx context.Context) (int, error) {
+	ids, err := a.clients(ctx)
+	return len(ids), err
+}
+
+func (a *redisAdmin) terminate(ctx context.Context, n int) error {
+	ids, err := a.clients(ctx)
+	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	for _, id := range ids[:min(n, len(ids))] {
+		if _, err := a.do(ctx, "CLIENT", "KILL", "ID", id); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func (a *redisAdmin) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conn != nil {
+		a.conn.Close()
+	}
+}
