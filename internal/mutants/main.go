@@ -1,0 +1,179 @@
+// Mutants shows that the test suite catches small breakages that matter. It
+// copies the root module, breaks one thing at a time there, runs the tests,
+// and fails if one breakage survives them all.
+//
+//	go run ./internal/mutants                     all, about an hour
+//	go run ./internal/mutants -only 'slot.go|ctx' those whose file or name match
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// mutant is one breakage: in file, old becomes new. Why says what a user
+// would see of it.
+type mutant struct{ name, file, old, new, why string }
+
+// stages are what a mutant has to survive, the quickest first.
+var stages = []struct {
+	name string
+	args []string
+}{
+	{"tests", []string{"test", "-failfast", "-timeout", "2m", "-skip", "^TestSimulation", "."}},
+	{"simulation", []string{"test", "-failfast", "-timeout", "3m", "-run", "^TestSimulation$", ".", "-for", "30s"}},
+	{"processors", []string{"test", "-failfast", "-timeout", "5m", "-cpu", "1,2,8", "-skip", "^TestSimulation", "."}},
+	{"race", []string{"test", "-failfast", "-race", "-timeout", "5m", "."}},
+}
+
+func main() {
+	only := flag.String("only", "", "a regular expression: mutants whose file or name match")
+	list := flag.Bool("list", false, "only list them")
+	flag.Parse()
+	log.SetFlags(0)
+	wanted, err := regexp.Compile(*only)
+	if err != nil {
+		log.Fatal(err)
+	}
+	root, err := output("go", "list", "-m", "-f", "{{.Dir}}", "github.com/utopia-go/pools")
+	if err != nil {
+		log.Fatal(err)
+	}
+	copied, err := os.MkdirTemp("", "pools-mutants-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(copied)
+	if err := copyModule(strings.TrimSpace(root), copied); err != nil {
+		log.Fatal(err)
+	}
+	if !*list {
+		for _, stage := range stages {
+			if said, err := run(copied, stage.args); err != nil {
+				log.Fatalf("unbroken, and the %s fail; nothing can be shown: %v\n%s", stage.name, err, said)
+			}
+		}
+	}
+	survivors, tried := 0, 0
+	for _, m := range mutants {
+		if !wanted.MatchString(m.file + " " + m.name) {
+			continue
+		}
+		tried++
+		restore, err := m.apply(copied)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if !*list {
+			began := time.Now()
+			by, err := caught(copied)
+			if err != nil {
+				log.Fatalf("%s: %v", m.name, err)
+			}
+			if by == "" {
+				survivors++
+				by = "SURVIVES"
+			}
+			fmt.Printf("%-45s %6.1fs  %s\n", m.name, time.Since(began).Seconds(), by)
+		} else {
+			fmt.Printf("%-45s %s: %s\n", m.name, m.file, m.why)
+		}
+		if err := restore(); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if *list {
+		fmt.Printf("%d mutants\n", tried)
+		return
+	}
+	fmt.Printf("%d mutants, %d survive\n", tried, survivors)
+	if survivors > 0 {
+		os.Exit(1)
+	}
+}
+
+// apply breaks the copy.
+func (m mutant) apply(dir string) (restore func() error, err error) {
+	path := filepath.Join(dir, m.file)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if n := bytes.Count(whole, []byte(m.old)); n != 1 {
+		return nil, fmt.Errorf("%s: %s has %d places like %q, and must have one; bring the list up to date", m.name, m.file, n, m.old)
+	}
+	broken := bytes.Replace(whole, []byte(m.old), []byte(m.new), 1)
+	return func() error { return os.WriteFile(path, whole, 0o600) }, os.WriteFile(path, broken, 0o600)
+}
+
+// failed finds the test that failed, or was running when the time was over.
+var failed = regexp.MustCompile(`(?m)--- FAIL: (\S+)|^\t*running tests:\n\t*(\S+)|\[build failed\]|panic: (.*)|WARNING: (DATA RACE)`)
+
+// caught runs the stages until one fails, and says what failed.
+func caught(dir string) (by string, err error) {
+	if said, err := run(dir, []string{"vet", "."}); err != nil {
+		return "", fmt.Errorf("it does not build: %w\n%s", err, said)
+	}
+	for _, stage := range stages {
+		said, err := run(dir, stage.args)
+		if err == nil {
+			continue
+		}
+		found := failed.FindStringSubmatch(said)
+		what := "it does not end in time"
+		if found != nil {
+			what = strings.Join(found[1:], "")
+		}
+		return stage.name + ": " + what, nil
+	}
+	return "", nil
+}
+
+func run(dir string, args []string) (said string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func output(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).Output()
+	return string(out), err
+}
+
+// copyModule copies the module's own files: those of nested modules stay.
+func copyModule(from, to string) error {
+	return filepath.WalkDir(from, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			_, nested := os.Stat(filepath.Join(path, "go.mod"))
+			if name != "." && (nested == nil || strings.HasPrefix(name, ".")) {
+				return filepath.SkipDir
+			}
+			return os.MkdirAll(filepath.Join(to, name), 0o700)
+		}
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, name), whole, 0o600)
+	})
+}
