@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -74,14 +75,24 @@ func (e *Engine) Start(ctx context.Context) error {
 	defer cancel()
 	cmd := e.command()
 	cmd.Stdout, cmd.Stderr = e.output, e.output
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("engine: %s: %w", e.Name, err)
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
 	}
-	gone := make(chan struct{})
+	dieWithUs(cmd.SysProcAttr)
+	began, gone := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(gone)
-		_ = cmd.Wait()
+		runtime.LockOSThread() // what dies with us dies with this thread
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		began <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
 	}()
+	if err := <-began; err != nil {
+		return fmt.Errorf("engine: %s: %w", e.Name, err)
+	}
 	e.running, e.gone = cmd, gone
 	return Eventually(ctx, func() error {
 		select {

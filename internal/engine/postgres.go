@@ -60,7 +60,10 @@ func Postgres(ctx context.Context, limit int) (*Engine, error) {
 				} {
 					cmd.Args = append(cmd.Args, "-c", setting)
 				}
-				cmd.SysProcAttr, cmd.Dir = owner, folder
+				cmd.Dir = folder
+				if owner != nil {
+					cmd.SysProcAttr = &syscall.SysProcAttr{Credential: owner.Credential}
+				}
 				return cmd
 			},
 			admin: &postgresAdmin{address: address},
