@@ -190,6 +190,23 @@ func TestChecksHaveOneBudget(t *testing.T) {
 	}, poolstest.WithCheck)
 }
 
+// The same when they hang, and opens are slow: once the budget is spent, no
+// other check comes before the open.
+func TestHungChecksHaveOneBudget(t *testing.T) {
+	scenario(t, pools.Settings{Size: 25}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Delay(2 * time.Second))
+		if err := pool.Fill(t.Context(), 25); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(8 * time.Second)
+		server.Check.Always(poolstest.Delay(time.Hour))
+		if d := took(func() { use(t, pool) }); d > 3*time.Second {
+			t.Errorf("took %v; a check and an open take 3s", d)
+		}
+		server.Check.Clear()
+	}, poolstest.WithCheck)
+}
+
 // Checks that fail at once (the server was restarted) cost nothing but
 // themselves: the one that lives is found.
 func TestChecksThatFailAtOnce(t *testing.T) {

@@ -179,12 +179,7 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 		return err
 	}, func(c *call, err error) {
 		p.opening--
-		switch {
-		case err == nil && p.closed:
-			p.opened++
-			p.adopt(s, resource, began)
-			p.close(s)
-		case err == nil:
+		if err == nil {
 			p.opened++
 			p.failures = 0
 			p.window = min(2*p.window, p.settings.Size)
@@ -192,7 +187,7 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 			p.adopt(s, resource, began)
 			p.prove(s.generation)
 			p.release(s) // model: open_done
-		default:
+		} else {
 			p.vacate(s, c) // model: open_failed
 			if !p.closed {
 				p.openFailed(err, began)

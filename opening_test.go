@@ -545,7 +545,6 @@ func TestOpenThatFailsAtOnceIsNoHotLoop(t *testing.T) {
 	})
 }
 
-// The bound on opens per second holds for opens, retries and the prober.
 // Opens that fail together are one failure: the pause before the next try is
 // not doubled for each, and the pool is back soon after its server.
 func TestOpensThatFailTogether(t *testing.T) {
@@ -567,6 +566,36 @@ func TestOpensThatFailTogether(t *testing.T) {
 	})
 }
 
+// After a failure opening begins again with one at a time, though an open of
+// before is under way still: a server that comes back is not stormed.
+func TestSlowStartAfterAFailure(t *testing.T) {
+	settings := pools.Settings{Size: 50, ReconnectAttempts: 1, ReconnectSleep: 100 * time.Millisecond, OpenTimeout: time.Minute}
+	scenario(t, settings, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Next(poolstest.Delay(10 * time.Second))
+		server.Open.Always(poolstest.Delay(100 * time.Millisecond))
+		wait := useAtOnce(t, pool, 50, holdFor(20*time.Second))
+		time.Sleep(120 * time.Millisecond)
+		server.Open.Always(poolstest.InOrder(poolstest.Delay(60*time.Millisecond), poolstest.Fail(errRefused)))
+		time.Sleep(85 * time.Millisecond)
+		if st := pool.Stats(); st.Held != 4 || st.Opening < 8 {
+			t.Fatalf("before the failure: %+v", st)
+		}
+		time.Sleep(65 * time.Millisecond)
+		if st := pool.Stats(); st.OpenErrors < 7 || st.Waiting == 0 {
+			t.Fatalf("after the failure: %+v", st)
+		}
+		server.Open.Always(poolstest.Delay(100 * time.Millisecond))
+		for began := time.Now(); pool.Stats().Held < 5 && time.Since(began) < 5*time.Second; { // the prober's
+			time.Sleep(time.Millisecond)
+		}
+		if st := pool.Stats(); st.Opening != 2 {
+			t.Errorf("after the first success: %+v", st)
+		}
+		wait()
+	})
+}
+
+// The bound on opens per second holds for opens, retries and the prober.
 func TestMaxOpensPerSecond(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		scenario(t, pools.Settings{Size: 40, MaxOpensPerSecond: 10, ReconnectSleep: time.Millisecond}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {

@@ -468,7 +468,7 @@ func (s *side) opCollect() string {
 	if s.pool.Settings().Lost != pools.LostClose || s.longest > 0 && s.working() > 0 {
 		return " nothing" // they would be out for ever, or somebody just has them in hand
 	}
-	found := ""
+	var found []int
 	s.ended = nil // a Conn of an earlier lease keeps the connection reachable too
 	for _, l := range s.forgotten {
 		if l.lost || !l.known.LetGo() {
@@ -476,7 +476,7 @@ func (s *side) opCollect() string {
 		}
 		l.conn, l.lost = pools.Conn[resource]{}, true
 		s.collected++
-		found += fmt.Sprint(" ", l.number)
+		found = append(found, l.number)
 		for range 1000 {
 			if l.known.Lost() {
 				break
@@ -487,7 +487,7 @@ func (s *side) opCollect() string {
 			s.t.Errorf("%s: the collector does not find lease %d", s.name, l.number)
 		}
 	}
-	return found
+	return fmt.Sprint(" ", found)
 }
 
 func (s *side) opWeather() string {

@@ -170,7 +170,7 @@ var mutants = []mutant{
 		"those who wait sit out their timeout"},
 	{"Close does not cancel opens", "closing.go", "c.cancel(ErrClosed)", "_ = ErrClosed",
 		"Close waits for a server that does not answer"},
-	{"what is opened while closing stays", "opening.go", "\t\t\tp.adopt(s, resource, began)\n\t\t\tp.close(s)", "\t\t\tp.adopt(s, resource, began)\n\t\t\tp.release(s)",
+	{"what is opened while closing stays", "keeping.go", "if p.closed || p.excess() > 0 {", "if p.excess() > 0 {",
 		"a connection that nobody closes"},
 	{"Close forgets who hangs", "closing.go", "if e := p.left(ErrAbandoned); len(e.Abandoned) > 0 {", "if e := p.left(ErrAbandoned); false {",
 		"Close says that all is closed, and it is not"},
