@@ -16,7 +16,7 @@ import (
 // does come back, late cleans up behind it.
 type call struct {
 	name      string // as in Connector
-	number    uint64 // the how many-eth of the pool
+	number    uint64 // the pool numbers its calls
 	since     int64
 	cancel    context.CancelCauseFunc
 	timer     *time.Timer

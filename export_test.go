@@ -29,6 +29,18 @@ func SetPauses(f func(before string, call uint64)) (end func()) {
 	return func() { pause.Store(nil) }
 }
 
+// SetPauseLocked has f called at a step at which the pool is locked, "head" or
+// "shed".
+func SetPauseLocked(step string, f func()) (end func()) {
+	at := func(before string, call uint64) {
+		if before == step && call == lockedMaybe {
+			f()
+		}
+	}
+	pause.Store(&at)
+	return func() { pause.Store(nil) }
+}
+
 // NumberCalls has the pool's calls numbered from the one after last.
 func NumberCalls[T any](p *Pool[T], last uint64) {
 	p.lock()

@@ -175,6 +175,9 @@ func (p *Pool[T]) excess() int {
 // shed closes idle connections that are too many. It is called when there may
 // be more idle ones, or more in excess; what comes back otherwise leaves.
 func (p *Pool[T]) shed() {
+	// Before the look at the slots: a Push makes its slot idle and then looks
+	// at the gate, so that one of the two sees the other.
+	p.setGate(shrunk, p.excess() > 0)
 	slots := p.table.Load().slots
 	for i := len(slots) - 1; i >= 0 && p.excess() > 0; i-- {
 		s := slots[i]
@@ -183,6 +186,7 @@ func (p *Pool[T]) shed() {
 			p.close(s)
 		}
 	}
+	pauseCall("shed", lockedMaybe)
 	p.setGate(shrunk, p.excess() > 0)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -127,6 +128,40 @@ func TestShrinkBelowHeldAndGrow(t *testing.T) {
 			h.Push()
 		}
 	})
+}
+
+// A connection that comes back while Configure looks for idle ones, just
+// behind where it looks, is not lent again beyond the new Size.
+func TestPushDuringAShrink(t *testing.T) {
+	pool, _ := poolstest.New(t, pools.Settings{Size: 2}) // in real time: a Push waits for the lock
+	a, err := pool.Pop(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := pool.Pop(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pushed := make(chan error, 1)
+	defer pools.SetPauseLocked("shed", sync.OnceFunc(func() {
+		go func() { pushed <- b.Push() }()
+		for end := time.Now().Add(5 * time.Millisecond); len(pushed) == 0 && time.Now().Before(end); {
+			runtime.Gosched() // it may have to wait for Configure
+		}
+	}))()
+	if err := pool.Configure(func(s *pools.Settings) { s.Size = 1 }); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-pushed; err != nil {
+		t.Fatal(err)
+	}
+	if c, ok := pool.TryPop(); ok {
+		t.Errorf("two of one are lent: %+v", pool.Stats())
+		_ = c.Push()
+	}
+	if err := a.Push(); err != nil {
+		t.Error(err)
+	}
 }
 
 // L6

@@ -22,7 +22,7 @@ import (
 	"github.com/utopia-go/pools"
 )
 
-var histories = flag.Int("histories", 1000, "TestLinear: how many")
+var histories = flag.Int("histories", 5000, "TestLinear: how many")
 
 const (
 	goroutines = 5
@@ -116,22 +116,34 @@ func record(t *testing.T, seed uint64) *history {
 	if n := h.open.Load(); n != 0 {
 		t.Errorf("seed %d: %d are open after Close", seed, n)
 	}
-	for i := range h.operations {
-		h.operations[i].Input = h.crowd(h.operations[i])
-	}
+	circumstances(h.operations)
 	return h
 }
 
-// crowd finds out whether a trypop was alone.
-func (h *history) crowd(op porcupine.Operation) input {
-	in := op.Input.(input)
-	if in.kind == "trypop" {
-		in.crowded = slices.ContainsFunc(h.operations, func(o porcupine.Operation) bool {
-			idle := o.Input.(input).kind == "trypop" && o.Output.(output).conn == 0
-			return !idle && o.Call < op.Return && op.Call < o.Return
+// circumstances finds out what went on beside each operation.
+func circumstances(operations []porcupine.Operation) {
+	beside := func(op porcupine.Operation, is func(porcupine.Operation) bool) bool {
+		return slices.ContainsFunc(operations, func(o porcupine.Operation) bool {
+			return o.Call < op.Return && op.Call < o.Return && is(o)
 		})
 	}
-	return in
+	kind := func(op porcupine.Operation) string { return op.Input.(input).kind }
+	for i, op := range operations {
+		in, out := op.Input.(input), op.Output.(output)
+		if in.kind != "pop" && in.kind != "trypop" {
+			in.beside = beside(op, func(o porcupine.Operation) bool { return o != op && kind(o) == "destroy" })
+			operations[i].Input = in
+			continue
+		}
+		in.crowded = beside(op, func(o porcupine.Operation) bool {
+			return o != op && (kind(o) != "trypop" || o.Output.(output).conn != 0)
+		})
+		in.late = beside(op, func(push porcupine.Operation) bool {
+			return kind(push) == "push" && push.Input.(input).conn == out.conn &&
+				beside(push, func(o porcupine.Operation) bool { return kind(o) == "configure" })
+		})
+		operations[i].Input = in
+	}
 }
 
 func (h *history) String() string {

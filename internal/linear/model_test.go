@@ -21,10 +21,21 @@ type input struct {
 	conn  int    // push, destroy: that lease's connection
 	size  int    // configure
 
-	// crowded says that somebody else moved connections during a trypop. It
+	// crowded says that somebody else moved connections during it. A trypop
 	// looks at one slot after the other and may then miss one that is there
 	// at each moment.
 	crowded bool
+
+	// late says that the connection was being pushed meanwhile, by a push
+	// that began before a configure was over. Such a push may have missed
+	// that Size is smaller now, and the connection is lent once more before
+	// it goes.
+	late bool
+
+	// beside says that a destroy was under way during a push. Its connection
+	// counts until it is being closed, and after a shrink the one that is
+	// pushed may then be one too many, and go.
+	beside bool
 }
 
 // output is how it returned. conn is 0 if it gave none.
@@ -53,7 +64,7 @@ func (s state) step(in input, out output) (bool, state) {
 			}
 			return s.closed || s.idle == 0 || in.crowded, s
 		}
-		if s.closed || s.lent.has(out.conn) || s.gone.has(out.conn) || s.lent.len() >= s.size {
+		if s.closed || s.lent.has(out.conn) || s.gone.has(out.conn) || s.lent.len() >= s.size && !in.late {
 			return false, s
 		}
 		s.live, s.lent = s.live.with(in.lease), s.lent.with(out.conn)
@@ -66,7 +77,7 @@ func (s state) step(in input, out output) (bool, state) {
 		s.live, s.lent = s.live.without(in.lease), s.lent.without(in.conn)
 		if in.kind == "destroy" || s.closed {
 			s.gone = s.gone.with(in.conn)
-		} else {
+		} else if !in.beside {
 			s.idle = min(s.idle+1, max(s.size-s.lent.len(), 0))
 		}
 		return out.err == nil, s

@@ -150,6 +150,8 @@ var mutants = []mutant{
 		"waiters sleep though more may be opened"},
 	{"a smaller Size closes nothing", "steering.go", "if unused(word) && p.takeOut(s, word) {", "if false && p.takeOut(s, word) {",
 		"more are open than Size"},
+	{"a shrink looks before it announces", "steering.go", "so that one of the two sees the other.\n\tp.setGate(shrunk, p.excess() > 0)", "so that one of the two sees the other.",
+		"one more is lent than Size"},
 	{"what is beyond Size comes back", "keeping.go", "if p.closed || p.excess() > 0 {", "if p.closed {",
 		"more are open than Size"},
 	{"Configure applies half", "steering.go", "\tif err := errors.Join(faults...); err != nil || !current {\n\t\treturn false, err\n\t}\n", "",
