@@ -22,6 +22,7 @@ type checks struct {
 	stales       int   // slots in state stale
 	suspects     int   // of these, how many are suspected
 	forWaiters   int   // checks under way that waiters wait for
+	byKeeper     int   // checks under way that are the keeper's
 	failingSince int64 // since when checks for waiters have failed and some are suspected; 0: they have not
 	provedAt     int64 // when a check last succeeded
 }
@@ -89,9 +90,9 @@ func (p *Pool[T]) suspect(all bool) {
 	}
 }
 
-// doubtful reports whether the time budget for checks is spent.
-func (p *Pool[T]) doubtful() bool {
-	return p.suspects > 0 && p.failingSince != 0 && p.now()-p.failingSince >= int64(p.settings.CheckTimeout)
+// checksSpent reports whether the time budget for checks is.
+func (p *Pool[T]) checksSpent() bool {
+	return p.failingSince != 0 && p.now()-p.failingSince >= int64(p.settings.CheckTimeout)
 }
 
 // startChecks has stale connections checked, one for each waiter that
@@ -100,7 +101,7 @@ func (p *Pool[T]) startChecks() {
 	if p.stales == 0 || p.queue.len == 0 {
 		return
 	}
-	doubtful := p.doubtful()
+	spent := p.checksSpent()
 	for _, s := range p.table.Load().slots {
 		// A Reset, or the keeper's check, may hang beside one that would be
 		// found alive at once: only checks for waiters help waiters.
@@ -111,7 +112,7 @@ func (p *Pool[T]) startChecks() {
 		if word&stateMask != stale {
 			continue
 		}
-		if !doubtful || !s.suspected {
+		if !spent || !s.suspected {
 			p.takeOut(s, word)
 			p.check(s, true)
 			continue
@@ -137,6 +138,8 @@ func (p *Pool[T]) check(s *slot[T], forWaiter bool) {
 			// What is left of the budget, or enough for a server that answers.
 			timeout = max(timeout-time.Duration(p.now()-p.failingSince), timeout/10, 1)
 		}
+	} else {
+		p.byKeeper++
 	}
 	s.word.Store(with(s.word.Load(), checking))
 	s.suspected = false
@@ -144,6 +147,8 @@ func (p *Pool[T]) check(s *slot[T], forWaiter bool) {
 		s.checkedAt = p.now()
 		if forWaiter {
 			p.forWaiters--
+		} else {
+			p.byKeeper--
 		}
 		if err == nil {
 			p.failingSince, p.provedAt = 0, p.now()

@@ -14,9 +14,10 @@ var errCloseWait = fmt.Errorf("waited for %v (the ctx has no deadline)", closeWa
 
 // ending is the part of the pool that Close owns.
 type ending struct {
-	closed bool
-	done   chan struct{} // closed when the pool is, nothing is open and every call over or abandoned
-	over   bool          // done is closed
+	closed  bool
+	closers int           // Closes that wait
+	done    chan struct{} // closed when the pool is, nothing is open and every call over or abandoned
+	over    bool          // done is closed
 }
 
 // closedAs logs why a connection goes.
@@ -135,26 +136,26 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 		for _, f := range p.fills {
 			f.tell(ErrClosed)
 		}
+		p.collectedAt = 0 // who waited before is gone
 		p.settle()
 	}
-	for !p.over {
+	p.closers++
+	var ended error
+	for !p.over && ended == nil {
 		done := p.done
 		p.unlock()
 		select {
 		case <-done:
-			p.lock()
 		case <-ctx.Done():
-			ended := ctxError(ctx)
-			p.lock()
-			if !p.over {
-				return p.interrupt(p.left(ended))
-			}
+			ended = ctxError(ctx)
 		case <-enough:
-			p.lock()
-			if !p.over {
-				return p.interrupt(p.left(errCloseWait))
-			}
+			ended = errCloseWait
 		}
+		p.lock()
+	}
+	p.closers--
+	if !p.over {
+		return p.interrupt(p.left(ended))
 	}
 	defer p.unlock()
 	if e := p.left(ErrAbandoned); len(e.Abandoned) > 0 {

@@ -29,8 +29,8 @@ func SetPauses(f func(before string, call uint64)) (end func()) {
 	return func() { pause.Store(nil) }
 }
 
-// SetPauseLocked has f called at a step at which the pool is locked, "head" or
-// "shed".
+// SetPauseLocked has f called at a step at which the pool is locked, "head",
+// "shed" or "collect".
 func SetPauseLocked(step string, f func()) (end func()) {
 	at := func(before string, call uint64) {
 		if before == step && call == lockedMaybe {

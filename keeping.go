@@ -128,13 +128,14 @@ func (p *Pool[T]) look() {
 	p.settle()
 	now := p.now()
 	w := p.queue.first
-	waited := p.closed || w != nil && now-w.since >= letGoAfter
+	waited := p.closers > 0 || w != nil && now-w.since >= letGoAfter
 	if stuck && waited && (p.collectedAt == 0 || now-p.collectedAt >= collectEvery) {
 		// Everything is lent, nothing moves and somebody waits, for a
 		// connection or for Close: a blocked program allocates nothing, so no
 		// collection would come by itself that could tell whether leases were
 		// lost.
 		p.collectedAt = now
+		pauseCall("collect", lockedMaybe)
 		go runtime.GC()
 	}
 	p.lookNoLaterThan(next)

@@ -49,6 +49,7 @@ type opens struct {
 	failures   int // opens failed in a row; more than none: the server is down
 	probing    bool
 	probeAt    int64
+	failedAt   int64 // when the latest of these did
 	openErr    error // the latest
 	openErrAt  int64
 	filling    int       // how many connections the Fills and Refreshes under way want open, at the most
@@ -86,6 +87,9 @@ func (p *Pool[T]) wanted() int {
 	// A connection that is being reset or checked will be idle sooner than a
 	// new one would; without this, one sequential user would open a second.
 	hopes := p.opening + p.aboutIdle
+	if p.failingSince != 0 {
+		hopes -= p.byKeeper // of connections that are as dead as the others, probably
+	}
 	if p.overstayed {
 		// What has been under way for longer than an open takes may hang. A
 		// Reset may take longer than an open and be no worse for it: one user
@@ -326,8 +330,9 @@ func (p *Pool[T]) adopt(s *slot[T], resource T, began int64) {
 // tries. Opens that were under way together are one failure: the pause before
 // the next try doubles with the tries, not with how many failed.
 func (p *Pool[T]) openFailed(err error, began int64) {
-	if p.failures == 0 || began >= p.openErrAt {
+	if p.failures == 0 || began >= p.failedAt {
 		p.failures++
+		p.failedAt = p.now()
 		pause := doubled(p.settings.ReconnectSleep, p.failures-1, longestProb)
 		p.probeAt = p.now() + int64(pause/2+randomly(pause/2+1))
 	}
@@ -354,7 +359,7 @@ func (p *Pool[T]) hope() bool {
 		probes = 1
 	}
 	lost := 0
-	if p.doubtful() {
+	if p.checksSpent() {
 		lost = p.suspects
 	}
 	return p.opening-probes > 0 || p.taken-p.opening-p.gone-lost > 0

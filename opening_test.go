@@ -566,6 +566,35 @@ func TestOpensThatFailTogether(t *testing.T) {
 	})
 }
 
+// An open that fails long after the others, in the middle of a later try, does
+// not spare that one its pause.
+func TestOpenThatFailsLate(t *testing.T) {
+	settings := pools.Settings{Size: 8, ReconnectAttempts: 1, ReconnectSleep: time.Second}
+	scenario(t, settings, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		fails := func(after time.Duration) poolstest.Fault {
+			return poolstest.InOrder(poolstest.Delay(after), poolstest.Fail(errRefused))
+		}
+		server.Open.Next(fails(50*time.Millisecond), fails(2100*time.Millisecond))
+		server.Open.Always(fails(3 * time.Second)) // the prober's, which begins within a second
+		a, b := poolstest.Pop(t, pool), poolstest.Pop(t, pool)
+		calls := func(want int, when string) {
+			t.Helper()
+			if n := server.Open.Calls(); n != want {
+				t.Errorf("%d opens %s, want %d", n, when, want)
+			}
+		}
+		time.Sleep(2900 * time.Millisecond)
+		calls(3, "while the prober tries")
+		for pool.Stats().OpenErrors < 3 {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(900 * time.Millisecond) // it pauses for a second at least
+		calls(3, "in the prober's pause")
+		a.Fails(pools.ErrOpenFailed)
+		b.Fails(pools.ErrOpenFailed)
+	})
+}
+
 // After a failure opening begins again with one at a time, though an open of
 // before is under way still: a server that comes back is not stormed.
 func TestSlowStartAfterAFailure(t *testing.T) {

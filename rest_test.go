@@ -35,9 +35,13 @@ func AtRest[T any](p *Pool[T]) error {
 	wrong(live != n, "%d waiters' ctx ended and they are still there", n-live)
 	if n > 0 && !p.closed {
 		wrong(are[idle] > 0 && !p.paused, "%d wait beside %d idle ones", n, are[idle])
-		wrong(are[stale] > 0 && p.forWaiters < n && !p.paused && !p.doubtful(), "%d wait beside %d that should be checked", n, are[stale])
+		wrong(are[stale] > 0 && p.forWaiters < n && !p.paused && !p.checksSpent(), "%d wait beside %d that should be checked", n, are[stale])
 		room := p.settings.Size - p.taken
-		wrong(room > 0 && p.opening < p.window && n > p.opening+p.aboutIdle && !p.down() && !p.paused && p.nextTry <= p.now(),
+		hopes := p.opening + p.aboutIdle
+		if p.failingSince != 0 {
+			hopes -= p.byKeeper
+		}
+		wrong(room > 0 && p.opening < p.window && n > hopes && !p.down() && !p.paused && p.nextTry <= p.now(),
 			"%d wait beside room for %d, %d opens and a window of %d", n, room, p.opening, p.window)
 		wrong(p.alarmAt == 0, "%d wait and no alarm is set", n)
 	}

@@ -4,6 +4,7 @@ package servers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -104,10 +105,11 @@ func test[T comparable](t *testing.T, start func(context.Context, int) (*engine.
 }
 
 func has(ctx context.Context, e *engine.Engine, most int) error {
-	if n, err := e.Connections(ctx); err != nil || n > most {
-		return fmt.Errorf("the server has %d clients, at most %d may be: %w", n, most, err)
+	n, err := e.Connections(ctx)
+	if n > most {
+		err = fmt.Errorf("the server has %d clients, at most %d may be", n, most)
 	}
-	return nil
+	return err
 }
 
 // suffer asks through the pool before, during and after a fault.
@@ -225,21 +227,23 @@ func full[T comparable](kind load.Kind[T]) fault {
 	return fault{name: "full", silent: true, do: func(ctx context.Context, e *engine.Engine, p *proxy.Proxy) (func() error, error) {
 		c := kind.Connector(e.Address)
 		var others []T
-		for n := 0; n < clients-2; {
-			conn, err := c.Open(ctx)
-			if err != nil {
-				p.Cut() // no place left: some of the pool's
-				continue
-			}
-			others = append(others, conn)
-			n++
-		}
-		p.Cut()
-		return func() error {
+		end := func() error {
 			for _, conn := range others {
 				c.Abort(conn)
 			}
 			return nil
-		}, nil
+		}
+		for len(others) < clients-2 {
+			conn, err := c.Open(ctx)
+			if err == nil {
+				others = append(others, conn)
+			} else if ctx.Err() != nil {
+				return nil, errors.Join(err, end())
+			} else {
+				p.Cut() // no place left: some of the pool's
+			}
+		}
+		p.Cut()
+		return end, nil
 	}}
 }

@@ -70,7 +70,7 @@ func soak(ctx context.Context, length time.Duration, picture string) error {
 	for _, stop := range stops {
 		faults = append(faults, stop())
 	}
-	faults = append(faults, r.fault(), level(samples), settled(before), leaked())
+	faults = append(faults, r.fault(), level(samples, length), settled(before), leaked())
 	if picture != "" {
 		faults = append(faults, draw(picture, samples))
 	}
@@ -163,10 +163,11 @@ func served[T comparable](ctx context.Context, r *report, start func(context.Con
 			settle(ctx, l.Pool),
 			l.Pool.Close(ctx),
 			engine.Eventually(ctx, func() error {
-				if n, err := e.Connections(ctx); err != nil || n > 0 {
-					return fmt.Errorf("%s: closed, and the server has %d connections: %w", e.Name, n, err)
+				n, err := e.Connections(ctx)
+				if n > 0 {
+					err = fmt.Errorf("%s: closed, and the server has %d connections", e.Name, n)
 				}
-				return nil
+				return err
 			}),
 			p.Close(), e.Close())
 	}, nil
