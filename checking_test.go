@@ -67,6 +67,47 @@ func TestCheckAlwaysBeforeAHandOn(t *testing.T) {
 	}, poolstest.WithCheck)
 }
 
+// Dirty spares clean connections their Reset. When it panics, the connection
+// goes.
+func TestDirty(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := poolstest.NewServer(t, 0)
+		dirty := func(resource) bool { return false }
+		server.IsDirty = func(r resource) bool { return dirty(r) }
+		pool := poolstest.Make(t, server, pools.Settings{Size: 1}, poolstest.WithReset)
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		a.Push()
+		b.Has()
+		b.Push()
+		if n := server.Reset.Calls(); n != 0 {
+			t.Errorf("%d resets of a clean connection", n)
+		}
+		dirty = func(resource) bool { return true }
+		use(t, pool)
+		synctest.Wait()
+		if n := server.Reset.Calls(); n != 1 {
+			t.Errorf("%d resets of a dirty one", n)
+		}
+		dirty = func(resource) bool { panic("dirty") }
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("its panic is swallowed")
+				}
+			}()
+			_ = pool.Use(t.Context(), func(resource) error { return nil })
+		}()
+		dirty = func(resource) bool { return false }
+		use(t, pool)
+		if server.Opened() != 2 {
+			t.Errorf("opened %d", server.Opened())
+		}
+	})
+}
+
 // A Reset that fails or hangs closes the connection.
 func TestResetFailsOrHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

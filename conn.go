@@ -161,15 +161,16 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		return ended
 	}
 	s := c.handle.slot
-	if err == nil && !destroy && p.connector.Broken == nil {
+	k := &p.connector
+	if err == nil && !destroy && k.Broken == nil && k.Dirty == nil {
 		p.lock()
-		p.returned(s)
+		p.returned(s, true)
 		p.unlock()
 		return nil
 	}
-	// Broken may panic or call Goexit: then the connection goes, and the
-	// panic goes on.
-	broken, userFault := true, false
+	// Broken and Dirty may panic or call Goexit: then the connection goes,
+	// and the panic goes on.
+	broken, dirty, userFault := true, true, false
 	defer func() {
 		p.lock()
 		defer p.unlock()
@@ -180,7 +181,7 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 			p.suspect(!userFault)
 			p.close(s)
 		default:
-			p.returned(s)
+			p.returned(s, dirty)
 		}
 	}()
 	if _, discarded := errors.AsType[*discard](err); discarded || destroy {
@@ -188,21 +189,25 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		return nil
 	}
 	userFault = isTimeout(err)
-	if p.connector.Broken != nil {
-		broken = p.connector.Broken(c.handle.conn.resource, err)
-	} else {
-		broken = mustGo(err)
+	goes := Breaks
+	if k.Broken != nil {
+		goes = func(err error) bool { return k.Broken(c.handle.conn.resource, err) }
+	}
+	if !goes(err) {
+		dirty = k.Dirty == nil || k.Dirty(c.handle.conn.resource)
+		broken = false
 	}
 	return nil
 }
 
-// returned is what becomes of a slot whose lease has ended well.
-func (p *Pool[T]) returned(s *slot[T]) {
+// returned is what becomes of a slot whose lease has ended well. A dirty
+// connection needs its Reset.
+func (p *Pool[T]) returned(s *slot[T], dirty bool) {
 	switch {
 	case p.leaves(s):
 		p.close(s)
 		p.settle()
-	case p.connector.Reset != nil:
+	case dirty && p.connector.Reset != nil:
 		p.reset(s)
 	case p.alwaysChecks():
 		s.word.Store(with(s.word.Load(), stale))

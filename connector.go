@@ -31,9 +31,15 @@ type Connector[T any] struct {
 	Check func(ctx context.Context, resource T) error
 
 	// Reset makes a connection clean for its next user. It runs after each
-	// return, in the background; it may do I/O. An error closes the
+	// return (but see Dirty), in the background; it may do I/O. An error closes the
 	// connection. Nil: nothing to clean.
 	Reset func(ctx context.Context, resource T) error
+
+	// Dirty says whether a connection needs its Reset, as far as it can be
+	// told at no cost: a Reset keeps a connection from its next user for a
+	// while. It is asked like Broken, after it. Nil: Reset runs after each
+	// return.
+	Dirty func(resource T) bool
 
 	// Broken says whether a connection must be closed instead of being lent
 	// again. It is asked at every return but those that close it anyway
@@ -92,6 +98,9 @@ func (c *Connector[T]) complete() error {
 				"is nil and %v has no method Close() error, Close() or Close(context.Context) error; give a function that closes it", t))
 		}
 		c.Close = closeItself[T]
+	}
+	if c.Dirty != nil && c.Reset == nil {
+		faults = append(faults, fieldError("Connector.Dirty", "is there and Connector.Reset is nil; give what makes a dirty connection clean"))
 	}
 	return errors.Join(faults...)
 }

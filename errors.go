@@ -170,9 +170,11 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// mustGo is the safe default for Connector.Broken: after any error that may
-// have left an answer on its way, the connection is not lent again.
-func mustGo(err error) bool {
+// Breaks reports whether err may have left an answer on its way: a timeout, a
+// context's error, an error of the network or the system, [io.EOF] or
+// [driver.ErrBadConn]. It is what a pool asks without a Connector.Broken, and
+// what a Broken of one's own should mostly begin with.
+func Breaks(err error) bool {
 	if err == nil {
 		return false
 	}

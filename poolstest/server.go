@@ -17,8 +17,10 @@ type Server struct {
 	// connector only if NewServer is told so.
 	Open, Close, Check, Reset, Abort Point
 
-	// IsBroken, if not nil, is the connector's Broken. Set it before New.
+	// IsBroken and, beside Reset, IsDirty are the connector's Broken and Dirty
+	// if they are not nil. Set them before Make.
 	IsBroken func(r *Resource, err error) bool
+	IsDirty  func(r *Resource) bool
 
 	tb      testing.TB
 	release chan struct{}
@@ -69,6 +71,7 @@ func (s *Server) Connector(options ...Option) pools.Connector[*Resource] {
 			c.Check = func(ctx context.Context, r *Resource) error { return s.Check.run(ctx) }
 		case WithReset:
 			c.Reset = func(ctx context.Context, r *Resource) error { return s.Reset.run(ctx) }
+			c.Dirty = s.IsDirty
 		case WithAbort:
 			c.Abort = func(r *Resource) { _ = s.Abort.run(context.Background()) }
 		}
