@@ -20,7 +20,8 @@ type Subject[T any] struct {
 	Connector pools.Connector[T]
 
 	// Use asks the server something that needs its answer. It must return an
-	// error when the connection is dead.
+	// error when the connection is dead, and give up when its ctx ends. A
+	// deadline that its ctx does not have it must not set.
 	Use func(ctx context.Context, resource T) error
 
 	// Kill has the server end this connection, as it would by itself.
@@ -52,20 +53,23 @@ type Subject[T any] struct {
 // TestConnector tests whether a connector keeps what a pool relies on:
 //
 //   - Open opens connections that work beside each other, and gives up with
-//     its ctx.
+//     its ctx: it waits for the server's first answer, since a server that
+//     hangs accepts connections too.
 //   - Close ends a connection for the server too, also a dead one, gives up
-//     with its ctx, and may be called after Abort.
+//     with its ctx, and may be called after Abort and a second time.
 //   - Check tells a dead connection from one that lives, and gives up with
 //     its ctx.
 //   - Reset leaves nothing of the last user, and gives up with its ctx.
-//   - Broken (or the pool's rule, without it) lets a broken connection go and
-//     keeps a good one.
+//   - No deadline of Open, Check or Reset stays in the connection.
+//   - Broken (or the pool's rule, without it) lets a broken connection go, and
+//     one whose user gave up before the answer came, and keeps a good one.
 //   - Abort interrupts a use, may come at any time, and more than once.
 //   - A pool of them lends each to one user, keeps Size, and closes all.
 //
 // Each is a subtest, for which subject is called anew. run runs it:
 // [testing/synctest.Test], for a server that lives in the bubble (see
-// [Network]), or nil, for a real one.
+// [Network]), or nil, for a real one. What hangs for good fails its part, but
+// a bubble cannot end then, and takes the parts after it along.
 func TestConnector[T any](t *testing.T, run func(t *testing.T, f func(t *testing.T)), subject func(t *testing.T) Subject[T]) {
 	if run == nil {
 		run = func(t *testing.T, f func(t *testing.T)) { f(t) }
@@ -83,7 +87,9 @@ func TestConnector[T any](t *testing.T, run func(t *testing.T, f func(t *testing
 		{"CheckGivesUp", (*trial[T]).checkGivesUp},
 		{"Reset", (*trial[T]).reset},
 		{"ResetGivesUp", (*trial[T]).resetGivesUp},
+		{"Lasts", (*trial[T]).lasts},
 		{"BrokenGoes", (*trial[T]).brokenGoes},
+		{"GivenUpGoes", (*trial[T]).givenUpGoes},
 		{"GoodStays", (*trial[T]).goodStays},
 		{"Abort", (*trial[T]).abort},
 		{"Pool", (*trial[T]).pool},
@@ -152,8 +158,12 @@ func (s *trial[T]) optional(name string, is bool) {
 // or does not return within Limit after its ctx has ended, fails the test.
 func (s *trial[T]) call(name string, timeout time.Duration, f func(ctx context.Context) error) error {
 	s.t.Helper()
+	return s.begin(name, timeout, f)()
+}
+
+// begin begins a call, and returns what waits for its end.
+func (s *trial[T]) begin(name string, timeout time.Duration, f func(ctx context.Context) error) (end func() error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
 	done := make(chan error, 1)
 	go func() {
 		var err error
@@ -166,17 +176,33 @@ func (s *trial[T]) call(name string, timeout time.Duration, f func(ctx context.C
 		err = f(ctx)
 	}()
 	timer := time.NewTimer(timeout + s.Limit)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		if errors.Is(err, errPanics) {
-			s.t.Fatalf("%s %v; the pool survives that, but the connection is lost", name, err)
+	return func() error {
+		s.t.Helper()
+		defer cancel()
+		defer timer.Stop()
+		select {
+		case err := <-done:
+			if errors.Is(err, errPanics) {
+				s.t.Fatalf("%s %v; the pool survives that, but the connection is lost", name, err)
+			}
+			return err
+		case <-timer.C:
+			s.t.Fatalf("%s did not return within %v, though its ctx ended after %v; have it give up when its ctx ends", name, timeout+s.Limit, timeout)
 		}
-		return err
-	case <-timer.C:
-		s.t.Fatalf("%s did not return within %v, though its ctx ended after %v; have it give up when its ctx ends", name, timeout+s.Limit, timeout)
+		return nil
 	}
-	return nil
+}
+
+// short is how long a call may take that is to end by its ctx.
+func (s *trial[T]) short() time.Duration { return min(s.Limit/10, 100*time.Millisecond) }
+
+// cancelled runs f with a ctx that has no deadline and is cancelled when ctx
+// ends.
+func cancelled(ctx context.Context, f func(ctx context.Context) error) error {
+	plain, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	return f(plain)
 }
 
 var errPanics = errors.New("panics")
@@ -189,10 +215,10 @@ func (s *trial[T]) opens() T {
 		s.t.Fatalf("Open: %v", err)
 	}
 	s.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), s.Limit)
-		defer cancel()
-		defer func() { _ = recover() }() // what Close does to a closed one is another part's business
-		_ = s.Connector.Close(ctx, resource)
+		_ = s.call("Close", s.Limit, func(ctx context.Context) error {
+			defer func() { _ = recover() }() // what Close does to a closed one is another part's business
+			return s.Connector.Close(ctx, resource)
+		})
 	})
 	s.works(resource)
 	return resource
@@ -246,7 +272,7 @@ func (s *trial[T]) kill(resource T) {
 func (s *trial[T]) givesUp(name string, f func(ctx context.Context) error) error {
 	s.t.Helper()
 	defer s.Silence()()
-	return s.call(name, min(s.Limit/10, 100*time.Millisecond), f)
+	return s.call(name, s.short(), f)
 }
 
 // comparable reports whether two resources can be told apart.

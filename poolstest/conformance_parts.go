@@ -30,13 +30,8 @@ func (s *trial[T]) openGivesUp() {
 		return err
 	}
 	// The pool's Close cancels an Open: then no deadline says so.
-	cancelled := func(ctx context.Context) error {
-		plain, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		defer cancel()
-		defer context.AfterFunc(ctx, cancel)()
-		return open(plain)
-	}
-	if s.givesUp("Open", open) == nil || s.givesUp("Open, cancelled,", cancelled) == nil {
+	withoutDeadline := func(ctx context.Context) error { return cancelled(ctx, open) }
+	if s.givesUp("Open", open) == nil || s.givesUp("Open, cancelled,", withoutDeadline) == nil {
 		s.t.Error("Open returned a connection to a server that does not answer; have it wait for the server's first answer")
 	}
 	s.has(0, "an Open that gives up must close what it has begun")
@@ -131,8 +126,43 @@ func (s *trial[T]) resetGivesUp() {
 	s.optional("Reset", s.Connector.Reset != nil)
 	s.need(s.Silence != nil, "Silence", "whether Reset gives up with its ctx")
 	a := s.opens()
-	if s.givesUp("Reset", func(ctx context.Context) error { return s.Connector.Reset(ctx, a) }) == nil {
-		s.t.Error("Reset returned nil for a server that does not answer; have it wait until it is sure that the connection is clean")
+	known := s.Dirty != nil && s.Clean != nil
+	if known {
+		if err := s.call("Dirty", s.Limit, func(ctx context.Context) error { return s.Dirty(ctx, a) }); err != nil {
+			s.t.Fatalf("Dirty: %v", err)
+		}
+	}
+	if s.givesUp("Reset", func(ctx context.Context) error { return s.Connector.Reset(ctx, a) }) != nil || !known {
+		return
+	}
+	if err := s.call("Clean", s.Limit, func(ctx context.Context) error { return s.Clean(ctx, a) }); err != nil {
+		s.t.Errorf("Reset returned nil for a server that did not answer, and then: %v; have it wait until it is sure that the connection is clean", err)
+	}
+}
+
+// lasts finds deadlines that were left in a connection: it is used long after.
+func (s *trial[T]) lasts() {
+	soon := s.Limit / 5
+	c := s.Connector
+	after := map[string]T{"Check": s.opens(), "Reset": s.opens()}
+	var opened T
+	if err := s.call("Open", soon, func(ctx context.Context) (err error) { opened, err = c.Open(ctx); return err }); err != nil {
+		s.t.Fatalf("Open: %v", err)
+	}
+	s.t.Cleanup(func() { _ = s.closes(opened) })
+	after["Open"] = opened
+	for name, f := range map[string]func(context.Context, T) error{"Check": c.Check, "Reset": c.Reset} {
+		if f == nil {
+			delete(after, name)
+		} else if err := s.call(name, soon, func(ctx context.Context) error { return f(ctx, after[name]) }); err != nil {
+			s.t.Fatalf("%s of a good connection: %v", name, err)
+		}
+	}
+	time.Sleep(soon)
+	for name, resource := range after {
+		if err := s.call("Use", s.Limit, func(context.Context) error { return s.Use(context.Background(), resource) }); err != nil {
+			s.t.Errorf("a connection does not work any more when the deadline of %s's ctx has passed: %v; have %s clear the deadlines that it sets", name, err, name)
+		}
 	}
 }
 
@@ -186,6 +216,27 @@ func (s *trial[T]) brokenGoes() {
 	}
 }
 
+func (s *trial[T]) givenUpGoes() {
+	s.need(s.Silence != nil, "Silence", "whether a connection goes whose user gave up before the answer came")
+	conn, giveBack := s.borrow()
+	for name, use := range map[string]func(context.Context) error{
+		"whose deadline passed": func(ctx context.Context) error { return s.Use(ctx, conn.Resource()) },
+		"that was cancelled": func(ctx context.Context) error {
+			return cancelled(ctx, func(ctx context.Context) error { return s.Use(ctx, conn.Resource()) })
+		},
+	} {
+		err := s.givesUp("Use", use)
+		if err == nil {
+			s.t.Fatal("Use returned no error though nothing answers, so that nothing can be shown")
+		}
+		again, same := giveBack(conn, err)
+		if same {
+			s.t.Errorf("a connection comes again after a use %s before the answer came (%v): the next user would read that answer; have Broken return true for it, as pools.Breaks does", name, err)
+		}
+		conn = again
+	}
+}
+
 func (s *trial[T]) goodStays() {
 	conn, giveBack := s.borrow()
 	conn, same := giveBack(conn, nil)
@@ -217,11 +268,10 @@ func (s *trial[T]) abort() {
 
 	s.need(s.Block != nil, "Block", "whether Abort interrupts a use")
 	busy := s.opens()
-	var both sync.WaitGroup
-	both.Go(func() { abort(busy) })
-	err := s.call("Block, while Abort was called,", s.Limit, func(context.Context) error { return s.Block(busy) })
-	both.Wait()
-	if err == nil {
+	end := s.begin("Block, while Abort was called,", s.Limit, func(context.Context) error { return s.Block(busy) })
+	time.Sleep(s.short() / 2) // so that it has begun
+	abort(busy)
+	if end() == nil {
 		s.t.Error("Block returned no error, though Abort interrupted it")
 	}
 	_ = s.closes(busy)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,6 +175,16 @@ func TestPlainConnector(t *testing.T) {
 	})
 }
 
+// Nor does a Reset have to ask the server.
+func TestResetWithoutServer(t *testing.T) {
+	poolstest.TestConnector(t, synctest.Test, func(t *testing.T) poolstest.Subject[*client] {
+		s := good(startNotes(t))
+		s.Connector.Reset = func(_ context.Context, c *client) error { return c.SetDeadline(time.Time{}) }
+		s.Dirty, s.Clean = nil, nil
+		return s
+	})
+}
+
 type spoil func(s *poolstest.Subject[*client])
 
 // bad is what can be wrong with a connector, and which part must say so in
@@ -291,6 +302,35 @@ var bad = map[string]struct {
 	"Broken is any error": {func(s *poolstest.Subject[*client]) {
 		s.Connector.Broken = func(_ *client, err error) bool { return err != nil }
 	}, "GoodStays", "after an error that left it good"},
+	"Broken is no timeout": {func(s *poolstest.Subject[*client]) {
+		s.Connector.Broken = func(_ *client, err error) bool {
+			return err != nil && !errors.Is(err, errWhat) && !errors.Is(err, os.ErrDeadlineExceeded)
+		}
+		s.Connector.Reset = nil
+	}, "GivenUpGoes", "the next user would read that answer"},
+	"Open leaves its deadline": {func(s *poolstest.Subject[*client]) {
+		s.Use = func(_ context.Context, c *client) error {
+			if _, err := fmt.Fprintln(c, "read"); err != nil {
+				return err
+			}
+			_, err := c.answers.ReadString('\n')
+			return err
+		}
+	}, "Lasts", "have Open clear the deadlines"},
+	"Close hangs": {func(s *poolstest.Subject[*client]) {
+		s.Connector.Close = func(context.Context, *client) error { select {} }
+	}, "Open", "Close did not return"},
+	"Abort only marks": {func(s *poolstest.Subject[*client]) {
+		var marked atomic.Pointer[client]
+		s.Connector.Abort = func(c *client) { marked.Store(c) }
+		block := s.Block
+		s.Block = func(c *client) error {
+			if marked.Load() == c {
+				return net.ErrClosed
+			}
+			return block(c)
+		}
+	}, "Abort", "Block, while Abort was called, did not return"},
 	"Abort does nothing": {func(s *poolstest.Subject[*client]) {
 		s.Connector.Abort = func(*client) {}
 	}, "Abort", "Block, while Abort was called, did not return"},

@@ -16,14 +16,16 @@ import (
 type phone struct{ net.Conn }
 
 func (p phone) say(ctx context.Context, word string) (string, error) {
-	end, _ := ctx.Deadline()
-	if err := p.SetDeadline(end); err != nil {
-		return "", err
+	stop := context.AfterFunc(ctx, func() { p.Close() })
+	_, err := fmt.Fprintln(p, word)
+	answer := ""
+	if err == nil {
+		answer, err = bufio.NewReader(p).ReadString('\n')
 	}
-	if _, err := fmt.Fprintln(p, word); err != nil {
-		return "", err
+	if !stop() {
+		err = ctx.Err() // it is closed now, whatever came of it
 	}
-	return bufio.NewReader(p).ReadString('\n')
+	return answer, err
 }
 
 // phones is the connector that the program uses, with the dialer as a

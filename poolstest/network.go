@@ -200,6 +200,7 @@ type end struct {
 	deaf    bool     // by CloseRead
 	mute    bool     // by CloseWrite
 	reset   bool     // by Cut
+	writing bool     // a Write that may have to wait for room
 	readBy  time.Time
 	writeBy time.Time
 }
@@ -224,6 +225,8 @@ func (e *end) Read(b []byte) (int, error) {
 			return 0, opError("read", e.at, syscall.ECONNRESET)
 		case passed(e.readBy):
 			return 0, opError("read", e.at, os.ErrDeadlineExceeded)
+		case len(b) == 0:
+			return 0, nil
 		case e.deaf:
 			return 0, io.EOF
 		}
@@ -253,21 +256,32 @@ func (e *end) Write(b []byte) (sent int, err error) {
 	n := e.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	mine := false // what others write comes before or after all of b
+	defer func() {
+		if mine {
+			e.writing = false
+			n.wakeAll()
+		}
+	}()
 	for {
 		switch {
 		case e.closed:
 			return sent, opError("write", e.at, net.ErrClosed)
 		case e.reset:
 			return sent, opError("write", e.at, syscall.ECONNRESET)
-		case e.mute || e.peer.closed && !n.stalled: // or it could not know yet
+		case e.mute || e.knowsOfClose():
 			return sent, opError("write", e.at, syscall.EPIPE)
 		case passed(e.writeBy):
 			return sent, opError("write", e.at, os.ErrDeadlineExceeded)
 		case len(b) == 0:
 			return sent, nil
-		case e.peer.deaf:
+		case e.writing && !mine:
+			n.await(e.writeBy, nil)
+			continue
+		case e.peer.deaf || e.peer.closed:
 			return sent + len(b), nil
 		}
+		e.writing, mine = true, true
 		room := buffered
 		for _, p := range e.peer.in {
 			room -= len(p.data)
@@ -280,6 +294,14 @@ func (e *end) Write(b []byte) (sent int, err error) {
 		e.send(append([]byte(nil), now...))
 		sent, b = sent+len(now), b[len(now):]
 	}
+}
+
+// knowsOfClose reports whether the other end has closed and that has arrived.
+func (e *end) knowsOfClose() bool {
+	if !e.peer.closed || e.network.stalled {
+		return false
+	}
+	return len(e.in) == 0 || !time.Now().Before(e.in[len(e.in)-1].arrives)
 }
 
 // send puts a packet on its way. It does not overtake those before it.

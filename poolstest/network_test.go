@@ -174,6 +174,41 @@ func TestNetworkIsBounded(t *testing.T) {
 	})
 }
 
+// A Write is one piece, however many there are at once.
+func TestNetworkWritesTogether(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *poolstest.Network, a, b halves) {
+		const long = 200 << 10 // longer than what may be on its way
+		for _, letter := range "xyz" {
+			go says(t, a, strings.Repeat(string(letter), long))
+		}
+		all := make([]byte, 3*long)
+		if _, err := io.ReadFull(b, all); err != nil {
+			t.Fatal(err)
+		}
+		for part := range 3 {
+			if strings.Count(string(all[part*long:(part+1)*long]), string(all[part*long])) != long {
+				t.Error("writes are mixed")
+			}
+		}
+	})
+}
+
+// Nothing is read at once, and nobody knows of a Close before it arrives.
+func TestNetworkAtOnce(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *poolstest.Network, a, b halves) {
+		if c, err := a.Read(nil); c != 0 || err != nil {
+			t.Errorf("%d, %v", c, err)
+		}
+		n.Delay(time.Second)
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		says(t, a, "into the void")
+		time.Sleep(time.Second)
+		ends(t, a.Write, syscall.EPIPE)
+	})
+}
+
 func TestNetworkStalls(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *poolstest.Network, a, b halves) {
 		says(t, a, "before")
