@@ -32,6 +32,7 @@ type side struct {
 	closing bool
 	stormy  bool // calls may hang past their timeouts
 	allowed int  // how many may be open
+	limit   int  // how many may have been since the last rest
 	before  pools.Stats
 
 	// What the pool's counters must say.
@@ -79,6 +80,9 @@ func (s *side) begin() {
 	}
 	if r.IntN(2) == 0 {
 		server.IsBroken = func(_ resource, err error) bool { return err != nil }
+	}
+	if r.IntN(3) == 0 {
+		server.IsDirty = func(resource) bool { return false }
 	}
 	*s = side{simulation: s.simulation, name: s.name, server: server, options: options, allowed: size}
 	s.weather = weathers[0]

@@ -118,4 +118,17 @@ func (s *side) counts() {
 	if s.pool.Settings().Strict || !s.stormy {
 		wrong(open > s.allowed, "more are open than Size")
 	}
+	s.limit = 0
+	s.raise(s.allowed)
+}
+
+// raise has the server watch that no more than so many are open at once, from
+// now on. What is abandoned does not count.
+func (s *side) raise(size int) {
+	s.limit = max(s.limit, size)
+	if s.longest > 0 || s.stormy {
+		s.server.Limit(0)
+	} else {
+		s.server.Limit(s.limit)
+	}
 }

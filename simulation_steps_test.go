@@ -366,7 +366,10 @@ func (s *side) opConfigure() string {
 	}
 	return s.job("configure", func() string {
 		s.changing()
-		err := s.pool.Configure(func(c *pools.Settings) { *c = change })
+		err := s.pool.Configure(func(c *pools.Settings) {
+			*c = change
+			s.grows(change.Size)
+		})
 		s.changing()
 		if wrong && err == nil {
 			s.t.Error("Configure took a Size of 0")
@@ -384,10 +387,19 @@ func (s *side) changing() {
 	s.changed = time.Now()
 }
 
+func (s *side) grows(size int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.raise(size)
+}
+
 func (s *side) opConfigureBoth() string {
 	more := s.r.IntN(2)
 	return s.job("configure both", func() string {
-		err := s.group.Configure(func(_ string, c *pools.Settings) { c.Size += more })
+		err := s.group.Configure(func(name string, c *pools.Settings) {
+			c.Size += more
+			s.sides[slices.IndexFunc(s.sides[:], func(s *side) bool { return s.name == name })].grows(c.Size)
+		})
 		s.try(err, pools.ErrClosed)
 		return fmt.Sprint(err != nil)
 	})
@@ -496,6 +508,7 @@ func (s *side) opWeather() string {
 	defer s.mu.Unlock()
 	s.weather = weathers[n]
 	s.stormy = s.stormy || s.weather.deaf > 0
+	s.raise(0)
 	return fmt.Sprint(" ", n)
 }
 
