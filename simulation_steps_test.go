@@ -146,7 +146,7 @@ func (s *side) newLease(number int, conn pools.Conn[resource]) *lease {
 	return l
 }
 
-// popError names the reason of a failed Pop, which must be true.
+// popError names the reason of a failed Pop, and one of its ctx must be true.
 func (s *side) popError(ctx context.Context, err error) string {
 	e, ok := errors.AsType[*pools.PopError](err)
 	if !ok {

@@ -1,0 +1,155 @@
+// Package netconn makes pools of network connections: TCP, Unix sockets, TLS,
+// and whatever else a function dials.
+//
+//	pool, err := pools.New("smtp", netconn.Dial("tcp", "mail.example.com:25"), pools.Settings{Size: 10})
+//
+// What it gives is a [pools.Connector] whose fields may be replaced: a
+// protocol that greets or logs in has an Open of its own around this one, and
+// one that has a command for it asks the server in Check.
+//
+// What the functions do, and why:
+//
+//   - Check asks the kernel, and not the server, whether the other side has
+//     closed the connection, or sent something that nobody has asked for.
+//     Either way it is of no use any more. That costs a few microseconds and
+//     no round trip; it cannot see that the server hangs, or that a network
+//     between swallows everything.
+//   - Broken follows the pool's rule, [pools.Breaks], and looks as Check does:
+//     bytes that are there after a use are the rest of an answer, and the next
+//     user would take them for the answer to its own question. It also clears
+//     the deadlines: those of the last user must not end the next one's reads.
+//   - There is no Reset: what a user has left in the server's session only the
+//     protocol knows.
+//   - Abort closes the connection below TLS: every call on it fails at once.
+//   - Close takes leave in TLS (close_notify), until its ctx ends.
+//
+// Check and Broken look into the kernel on Linux, macOS and the BSDs.
+// Elsewhere, and for connections without a file descriptor, they try to read
+// for a millisecond. The same is done for TLS when bytes have come that may be
+// a message of TLS's own.
+package netconn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/utopia-go/pools"
+)
+
+// ErrUnread is in the error of Check for a connection on which something has
+// come that nobody has read.
+var ErrUnread = errors.New("netconn: unread bytes: an answer that came too late, or that was not read to its end")
+
+// glance is how long a look takes that has to read.
+const glance = time.Millisecond
+
+// Dial makes a connector of [net.Dialer.DialContext]: networks are "tcp",
+// "unix" and what else it knows. The pool bounds it by OpenTimeout.
+func Dial(network, address string) pools.Connector[net.Conn] {
+	return DialFunc(func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	})
+}
+
+// DialTLS makes a connector of [tls.Dialer.DialContext]: connections have
+// shaken hands. A nil config is the zero one; without a ServerName the host of
+// address must be in the server's certificate.
+func DialTLS(network, address string, config *tls.Config) pools.Connector[net.Conn] {
+	return DialFunc(func(ctx context.Context) (net.Conn, error) {
+		return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
+	})
+}
+
+// DialFunc makes a connector of any function that dials. A [tls.Conn] that it
+// returns should have shaken hands. A type of your own around a connection
+// should have a method NetConn() net.Conn that returns it, as tls.Conn has:
+// that is what Check looks at, and what Abort closes.
+func DialFunc[C net.Conn](dial func(ctx context.Context) (C, error)) pools.Connector[C] {
+	return pools.Connector[C]{
+		Open:  dial,
+		Close: func(ctx context.Context, conn C) error { return closeConn(ctx, conn) },
+		Check: func(_ context.Context, conn C) error { return look(conn, glance) },
+		Broken: func(conn C, err error) bool {
+			return pools.Breaks(err) || conn.SetDeadline(time.Time{}) != nil || look(conn, 0) != nil
+		},
+		Abort: func(conn C) { lowest(conn).Close() },
+	}
+}
+
+// layer is a connection on top of another, such as [tls.Conn].
+type layer interface{ NetConn() net.Conn }
+
+// lowest returns what a connection runs on in the end.
+func lowest(conn net.Conn) net.Conn {
+	for {
+		l, ok := conn.(layer)
+		if !ok {
+			return conn
+		}
+		conn = l.NetConn()
+	}
+}
+
+func closeConn(ctx context.Context, conn net.Conn) error {
+	if _, ok := conn.(layer); ok { // TLS writes before it closes, and would wait for five seconds
+		defer context.AfterFunc(ctx, func() { lowest(conn).Close() })()
+	}
+	return conn.Close()
+}
+
+// Check returns an error if the other side has closed conn ([io.EOF], or
+// another error of the network), or if there is something to read ([ErrUnread]).
+// Nobody may use conn meanwhile; its read deadline may be cleared. It takes
+// a few microseconds, and a millisecond where it has to read.
+//
+// It is the Check of this package's connectors, for other packages' whose
+// resource has a [net.Conn] below it.
+func Check(conn net.Conn) error { return look(conn, glance) }
+
+// look is Check. If the kernel cannot tell, it waits so long for something to
+// read.
+func look(conn net.Conn, patience time.Duration) error {
+	_, layered := conn.(layer)
+	err, known := peek(lowest(conn))
+	switch {
+	case !layered && known:
+		return err
+	case !layered:
+		return tryRead(conn, patience)
+	case known && err == nil:
+		return tryRead(conn, 0) // a layer may hold back what it has read
+	case errors.Is(err, ErrUnread):
+		// It may be the layer's own: TLS has tickets, alerts, key updates.
+		return tryRead(conn, glance)
+	case known:
+		return err
+	}
+	return tryRead(conn, patience)
+}
+
+// tryRead returns an error if there is something to read within some time, or
+// the end.
+func tryRead(conn net.Conn, within time.Duration) error {
+	end := time.Unix(1, 0)
+	if within > 0 {
+		end = time.Now().Add(within)
+	}
+	if err := conn.SetReadDeadline(end); err != nil {
+		return err
+	}
+	n, err := conn.Read(make([]byte, 1))
+	switch {
+	case n > 0:
+		return ErrUnread
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return conn.SetReadDeadline(time.Time{})
+	case err == nil:
+		return io.ErrNoProgress
+	}
+	return err
+}

@@ -1,0 +1,373 @@
+//go:build unix
+
+package netconn_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/netconn"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+// server answers each line with the same line. Some lines are commands.
+type server struct {
+	listener net.Listener
+	mu       sync.Mutex
+	all      map[string]net.Conn // open ones, by the client's address or name
+	order    int
+	done     sync.WaitGroup
+}
+
+func serve(t *testing.T, listener net.Listener) *server {
+	s := &server{listener: listener, all: map[string]net.Conn{}}
+	s.done.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			s.done.Go(func() { s.talk(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		s.mu.Lock()
+		for _, conn := range s.all {
+			conn.Close()
+		}
+		s.mu.Unlock()
+		s.done.Wait()
+	})
+	return s
+}
+
+// talk gives a connection a name, which is its answer to "name".
+func (s *server) talk(conn net.Conn) {
+	defer conn.Close()
+	s.mu.Lock()
+	s.order++
+	name := fmt.Sprint(s.order)
+	s.all[name] = conn
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.all, name)
+	}()
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		line := lines.Text()
+		switch {
+		case line == "name":
+			line = name
+		case line == "silence":
+			continue
+		}
+		if _, err := fmt.Fprintln(conn, line); err != nil {
+			return
+		}
+	}
+}
+
+func (s *server) isOpen() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all)
+}
+
+func (s *server) kill(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all[name].Close()
+}
+
+// ask sends a line and reads the answer.
+func ask(ctx context.Context, conn net.Conn, line string) (string, error) {
+	end, _ := ctx.Deadline()
+	if err := conn.SetDeadline(end); err != nil {
+		return "", err
+	}
+	if _, err := fmt.Fprintln(conn, line); err != nil {
+		return "", err
+	}
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	return strings.TrimSpace(answer), err
+}
+
+// kinds are the same server behind each kind of connection.
+var kinds = map[string]func(t *testing.T) (*server, pools.Connector[net.Conn]){
+	"TCP": func(t *testing.T) (*server, pools.Connector[net.Conn]) {
+		l := listen(t, "tcp", "127.0.0.1:0")
+		return serve(t, l), netconn.Dial("tcp", l.Addr().String())
+	},
+	"Unix": func(t *testing.T) (*server, pools.Connector[net.Conn]) {
+		l := listen(t, "unix", filepath.Join(t.TempDir(), "s"))
+		return serve(t, l), netconn.Dial("unix", l.Addr().String())
+	},
+	"TLS 1.3": func(t *testing.T) (*server, pools.Connector[net.Conn]) { return withTLS(t, tls.VersionTLS13) },
+	"TLS 1.2": func(t *testing.T) (*server, pools.Connector[net.Conn]) { return withTLS(t, tls.VersionTLS12) },
+	"a type of one's own": func(t *testing.T) (*server, pools.Connector[net.Conn]) {
+		l := listen(t, "tcp", "127.0.0.1:0")
+		return serve(t, l), netconn.DialFunc(func(ctx context.Context) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+			return wrapped{conn}, err
+		})
+	},
+}
+
+type wrapped struct{ net.Conn }
+
+func (w wrapped) NetConn() net.Conn { return w.Conn }
+
+func listen(t *testing.T, network, address string) net.Listener {
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func withTLS(t *testing.T, version uint16) (*server, pools.Connector[net.Conn]) {
+	server, client := certificate()
+	client.MinVersion, client.MaxVersion = version, version
+	l := tls.NewListener(listen(t, "tcp", "127.0.0.1:0"), server)
+	return serve(t, l), netconn.DialTLS("tcp", l.Addr().String(), client)
+}
+
+// certificate returns what a server and its clients need.
+func certificate() (server, client *tls.Config) {
+	web := httptest.NewTLSServer(nil) // it has one
+	defer web.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate())
+	return &tls.Config{Certificates: web.TLS.Certificates}, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
+}
+
+func subject(s *server, c pools.Connector[net.Conn]) poolstest.Subject[net.Conn] {
+	return poolstest.Subject[net.Conn]{
+		Connector: c,
+		Use:       func(ctx context.Context, conn net.Conn) error { _, err := ask(ctx, conn, "hello"); return err },
+		IsOpen:    s.isOpen,
+		Kill: func(conn net.Conn) {
+			name, err := ask(context.Background(), conn, "name")
+			if err != nil {
+				return // it is dead already
+			}
+			s.kill(name)
+		},
+		Block: func(conn net.Conn) error { _, err := ask(context.Background(), conn, "silence"); return err },
+	}
+}
+
+func TestConnector(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			poolstest.TestConnector(t, nil, func(t *testing.T) poolstest.Subject[net.Conn] { return subject(kind(t)) })
+		})
+	}
+	t.Run("in memory", func(t *testing.T) {
+		poolstest.TestConnector(t, synctest.Test, func(t *testing.T) poolstest.Subject[net.Conn] {
+			network := poolstest.NewNetwork()
+			l, err := network.Listen("server")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return subject(serve(t, l), netconn.DialFunc(func(ctx context.Context) (net.Conn, error) {
+				return network.DialContext(ctx, "tcp", "server")
+			}))
+		})
+	})
+}
+
+// What is left unread goes, a deadline does not stay, and a session ticket is
+// no answer.
+func TestNextUser(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			_, connector := kind(t)
+			pool, err := pools.New("next", connector, pools.Settings{Size: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pool.Close(context.Background())
+			use := func(what string, same bool, f func(conn net.Conn) error) {
+				t.Helper()
+				opened := pool.Stats().Opened
+				if err := pool.Use(t.Context(), f); err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+				err := pool.Use(t.Context(), func(conn net.Conn) error {
+					answer, err := ask(t.Context(), conn, "mine")
+					if answer != "mine" {
+						t.Errorf("after %s: the next user got %q", what, answer)
+					}
+					return err
+				})
+				if err != nil {
+					t.Errorf("after %s: %v", what, err)
+				}
+				if now := pool.Stats().Opened; (now == opened) != same {
+					t.Errorf("after %s: %d connections, %d before", what, now, opened)
+				}
+			}
+			use("nothing", false, func(net.Conn) error { return nil }) // the first
+			use("nothing", true, func(net.Conn) error { return nil })
+			use("a deadline", true, func(conn net.Conn) error { return conn.SetDeadline(time.Now().Add(time.Nanosecond)) })
+			use("an answer not read", false, func(conn net.Conn) error {
+				_, err := fmt.Fprintln(conn, "theirs")
+				return errors.Join(err, readable(conn))
+			})
+			use("half an answer read", false, func(conn net.Conn) error {
+				if _, err := fmt.Fprintln(conn, "theirs"); err != nil {
+					return err
+				}
+				_, err := conn.Read(make([]byte, 3))
+				return err
+			})
+		})
+	}
+}
+
+// readable waits until there is something to read.
+func readable(conn net.Conn) error {
+	for l, ok := conn.(interface{ NetConn() net.Conn }); ok; l, ok = conn.(interface{ NetConn() net.Conn }) {
+		conn = l.NetConn()
+	}
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var n int
+	return errors.Join(raw.Read(func(fd uintptr) bool {
+		n, _, err = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+		return n > 0
+	}), err)
+}
+
+// The answer that comes while a connection is idle, and its end, are found
+// before it is lent.
+func TestCheck(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			s, connector := kind(t)
+			open := func() net.Conn {
+				conn, err := connector.Open(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { conn.Close() })
+				return conn
+			}
+			late := open()
+			if _, err := ask(t.Context(), late, "hello"); err != nil {
+				t.Fatal(err)
+			}
+			if err := netconn.Check(late); err != nil {
+				t.Errorf("a good one: %v", err)
+			}
+			if _, err := fmt.Fprintln(late, "hello?"); err != nil {
+				t.Fatal(err)
+			}
+			if err := readable(late); err != nil {
+				t.Fatal(err)
+			}
+			if err := netconn.Check(late); !errors.Is(err, netconn.ErrUnread) {
+				t.Errorf("with an answer: %v", err)
+			}
+
+			ended := open()
+			name, err := ask(t.Context(), ended, "name")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.kill(name)
+			for end := time.Now().Add(5 * time.Second); err == nil && time.Now().Before(end); {
+				err = netconn.Check(ended)
+			}
+			if !errors.Is(err, io.EOF) {
+				t.Errorf("ended by the server: %v", err)
+			}
+
+			closed := open()
+			closed.Close()
+			if err := netconn.Check(closed); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("closed: %v", err)
+			}
+		})
+	}
+}
+
+// A TLS server that reads nothing does not hold up Close longer than its ctx.
+func TestCloseGivesUp(t *testing.T) {
+	server, client := certificate()
+	synctest.Test(t, func(t *testing.T) {
+		network := poolstest.NewNetwork()
+		l, err := network.Listen("server")
+		if err != nil {
+			t.Fatal(err)
+		}
+		serve(t, tls.NewListener(l, server))
+		connector := netconn.DialFunc(func(ctx context.Context) (*tls.Conn, error) {
+			conn, err := network.DialContext(ctx, "tcp", "server")
+			if err != nil {
+				return nil, err
+			}
+			t := tls.Client(conn, client)
+			return t, t.HandshakeContext(ctx)
+		})
+		conn, err := connector.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		network.Stall()
+		below := conn.NetConn()
+		if err := below.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := below.Write(make([]byte, 1<<20)); err == nil { // until no more goes in
+			t.Fatalf("%d bytes are on their way", n)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if err := connector.Close(ctx, conn); err == nil {
+			t.Error("Close has taken leave of a server that does not listen")
+		}
+		if d := time.Since(began); d != 100*time.Millisecond {
+			t.Errorf("took %v", d)
+		}
+	})
+}
+
+func BenchmarkCheck(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	for b.Loop() {
+		if err := netconn.Check(conn); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
