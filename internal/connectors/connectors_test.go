@@ -1,0 +1,71 @@
+// Package connectors holds the connectors that come with the pool against the
+// real servers.
+package connectors
+
+import (
+	"context"
+	"testing"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/internal/engine"
+	"github.com/utopia-go/pools/internal/proxy"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+// subject completes what a subject needs with what any engine can do.
+func subject[T any](t *testing.T, e *engine.Engine, p *proxy.Proxy, s poolstest.Subject[T]) poolstest.Subject[T] {
+	s.Kill = func(T) {
+		if err := e.Terminate(t.Context(), 1000); err != nil {
+			t.Error(err)
+		}
+	}
+	s.IsOpen = func() int {
+		n, err := e.Connections(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		return n
+	}
+	s.Silence = func() func() { p.Stall(); return p.Resume }
+	return s
+}
+
+// before makes a network before a server.
+func before(t *testing.T, e *engine.Engine) *proxy.Proxy {
+	p, err := proxy.Start(e.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// next is two users of a pool of one, one after the other. same says that the
+// second must have the connection of the first, or that it must not.
+type next[T any] struct {
+	name          string
+	first, second func(ctx context.Context, conn T) error
+	same          bool
+}
+
+func (n next[T]) run(t *testing.T, connector pools.Connector[T]) {
+	t.Run(n.name, func(t *testing.T) {
+		pool, err := pools.New("next", connector, pools.Settings{Size: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := pool.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}()
+		ctx := t.Context()
+		_ = pool.Use(ctx, func(conn T) error { return n.first(ctx, conn) })
+		if err := pool.Use(ctx, func(conn T) error { return n.second(ctx, conn) }); err != nil {
+			t.Errorf("the next user: %v", err)
+		}
+		if same := pool.Stats().Opened == 1; same != n.same {
+			t.Errorf("%d connections were opened; the same one again: want %v", pool.Stats().Opened, n.same)
+		}
+	})
+}

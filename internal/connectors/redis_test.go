@@ -1,0 +1,136 @@
+package connectors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/utopia-go/pools/internal/engine"
+	"github.com/utopia-go/pools/poolstest"
+	"github.com/utopia-go/pools/redisconn"
+)
+
+func startRedis(t *testing.T) *engine.Engine {
+	e, err := engine.Redis(t.Context(), 50)
+	return engine.Need(t, e, err)
+}
+
+func TestRedis(t *testing.T) {
+	e := startRedis(t)
+	poolstest.TestConnector(t, nil, func(t *testing.T) poolstest.Subject[*redisconn.Conn] {
+		p := before(t, e)
+		return subject(t, e, p, poolstest.Subject[*redisconn.Conn]{
+			Connector: redisconn.New(redisconn.Options{Address: p.Address, Name: "proof", Database: 1}),
+			Use:       func(ctx context.Context, c *redisconn.Conn) error { _, err := c.DoContext(ctx, "PING"); return err },
+			Dirty: func(ctx context.Context, c *redisconn.Conn) error {
+				_, err := c.DoContext(ctx, "SELECT", 3)
+				return err
+			},
+			Clean:   clean,
+			Refused: func(ctx context.Context, c *redisconn.Conn) error { _, err := c.DoContext(ctx, "NONSENSE"); return err },
+			Block:   func(c *redisconn.Conn) error { _, err := c.Do("BLPOP", "nothing", 0); return err },
+		})
+	})
+}
+
+// clean returns an error if the server remembers anything but the login.
+func clean(ctx context.Context, c *redisconn.Conn) error {
+	info, err := redis.String(c.DoContext(ctx, "CLIENT", "INFO"))
+	if err != nil {
+		return err
+	}
+	fields := strings.Fields(info)
+	for _, want := range []string{"name=proof", "db=1", "multi=-1", "sub=0", "psub=0", "resp=2", "flags=N"} {
+		if !slices.Contains(fields, want) {
+			return fmt.Errorf("not %s: %s", want, info)
+		}
+	}
+	return nil
+}
+
+// Nothing of one user reaches the next.
+func TestRedisNextUser(t *testing.T) {
+	e := startRedis(t)
+	do := func(commands ...string) func(context.Context, *redisconn.Conn) error {
+		return func(ctx context.Context, c *redisconn.Conn) error {
+			for _, command := range commands {
+				words := strings.Fields(command)
+				args := redis.Args{}.AddFlat(words[1:])
+				if _, err := c.DoContext(ctx, words[0], args...); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	connector := redisconn.New(redisconn.Options{Address: e.Address, Name: "proof", Database: 1})
+	for _, n := range []next[*redisconn.Conn]{
+		{name: "nothing", first: do("GET x"), same: true},
+		{name: "MULTI", first: do("MULTI", "SET x 1"), same: true},
+		{name: "MULTI to its end", first: do("MULTI", "SET x 1", "EXEC"), same: true},
+		{name: "WATCH", first: do("WATCH x"), same: true},
+		{name: "SELECT", first: do("SELECT 5"), same: true},
+		{name: "CLIENT SETNAME", first: do("CLIENT SETNAME mine"), same: true},
+		{name: "CLIENT NO-EVICT", first: do("CLIENT NO-EVICT on"), same: false},
+		{name: "MONITOR", first: do("MONITOR"), same: true},
+		{name: "HELLO", first: do("HELLO 2 SETNAME mine"), same: true},
+		{name: "an error of Redis", first: do("NONSENSE"), same: true},
+		{name: "a ctx that had ended before", same: true, first: func(ctx context.Context, c *redisconn.Conn) error {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return do("GET x")(ctx, c)
+		}},
+		{name: "an answer not received", same: false, first: func(_ context.Context, c *redisconn.Conn) error {
+			return errors.Join(c.Send("ECHO", "theirs"), c.Flush())
+		}},
+		{name: "a command not sent", same: false, first: func(_ context.Context, c *redisconn.Conn) error { return c.Send("ECHO", "theirs") }},
+		{name: "a pipeline to its end", same: true, first: func(_ context.Context, c *redisconn.Conn) error {
+			if err := errors.Join(c.Send("ECHO", "a"), c.Send("ECHO", "b"), c.Flush()); err != nil {
+				return err
+			}
+			_, err1 := c.Receive()
+			_, err2 := c.Receive()
+			return errors.Join(err1, err2)
+		}},
+		{name: "a late answer", same: false, first: func(ctx context.Context, c *redisconn.Conn) error {
+			ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+			defer cancel()
+			_, err := c.DoContext(ctx, "BLPOP", "nothing", "0.05")
+			return err
+		}},
+		{name: "closed by its user", same: false, first: func(_ context.Context, c *redisconn.Conn) error { return c.Close() }},
+		{name: "SUBSCRIBE, and more is published", same: true, first: func(ctx context.Context, c *redisconn.Conn) error {
+			if err := errors.Join(c.Send("SUBSCRIBE", "news"), c.Flush()); err != nil {
+				return err
+			}
+			if _, err := c.Receive(); err != nil {
+				return err
+			}
+			other, err := redis.DialContext(ctx, "tcp", e.Address)
+			if err != nil {
+				return err
+			}
+			defer other.Close()
+			for range 100 {
+				if _, err := other.Do("PUBLISH", "news", "RESET"); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+	} {
+		n.second = func(ctx context.Context, c *redisconn.Conn) error {
+			if answer, err := redis.String(c.DoContext(ctx, "ECHO", "mine")); answer != "mine" {
+				return fmt.Errorf("got %q, %v", answer, err)
+			}
+			return clean(ctx, c)
+		}
+		n.run(t, connector)
+	}
+}

@@ -1,0 +1,136 @@
+package redisconn
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+// Conn is a connection of redigo's that notes what its user leaves behind. It
+// is a [redis.Conn], a [redis.ConnWithTimeout] and a [redis.ConnWithContext],
+// so that redigo's functions and scripts take it. Like those it serves one
+// goroutine, or one that sends and another that receives.
+type Conn struct {
+	conn    redis.Conn
+	network net.Conn
+	pending atomic.Int64 // answers that nobody has received
+	left    state        // by who sends
+}
+
+// state is what the server may remember of a user.
+type state uint8
+
+const (
+	multi   state = 1 << iota // MULTI: EXEC and DISCARD end it
+	watches                   // WATCH: so do these, and UNWATCH
+	other                     // only RESET ends it
+	lasting                   // nor does RESET: the connection has to go
+)
+
+// leaves says which commands change what a connection is, and not only what is
+// in the database. RESET leaves NO-EVICT on in Redis 7.0.
+var leaves = map[string]state{
+	"MULTI": multi, "WATCH": watches,
+	"SELECT": other, "AUTH": other, "HELLO": other, "READONLY": other, "READWRITE": other, "ASKING": other, "MONITOR": other, "RESET": other,
+	"SUBSCRIBE": other, "PSUBSCRIBE": other, "SSUBSCRIBE": other, "UNSUBSCRIBE": other, "PUNSUBSCRIBE": other, "SUNSUBSCRIBE": other,
+	"SYNC": lasting, "PSYNC": lasting, "REPLCONF": lasting, "QUIT": lasting,
+	"SCRIPT DEBUG": lasting, "CLIENT NO-EVICT": lasting, "CLIENT NO-TOUCH": lasting,
+	"CLIENT GETNAME": 0, "CLIENT ID": 0, "CLIENT INFO": 0, "CLIENT LIST": 0, "CLIENT KILL": 0,
+}
+
+var ends = map[string]state{"EXEC": multi | watches, "DISCARD": multi | watches, "UNWATCH": watches}
+
+// note notes what a command leaves behind.
+func (c *Conn) note(command string, args []any) {
+	command = strings.ToUpper(strings.TrimSpace(command)) // no copy of what is that already
+	what, known := leaves[command]
+	if !known && len(args) > 0 && (command == "CLIENT" || command == "SCRIPT") {
+		if what, known = leaves[command+" "+strings.ToUpper(fmt.Sprint(args[0]))]; !known && command == "CLIENT" {
+			what = other
+		}
+	}
+	c.left = c.left&^ends[command] | what
+}
+
+// Close closes the connection and tells its pool so: Use's function, or
+// PushErr, gives it up then.
+func (c *Conn) Close() error { return c.conn.Close() }
+
+// Err returns why the connection is of no use any more, or nil.
+func (c *Conn) Err() error { return c.conn.Err() }
+
+// Do is [redis.Conn]'s: it sends a command and returns its answer. An empty
+// command receives all answers that are outstanding.
+func (c *Conn) Do(command string, args ...any) (any, error) {
+	defer c.answered(command, args)
+	return c.conn.Do(command, args...)
+}
+
+// DoContext is Do, and gives the connection up when ctx ends before the
+// answer has come.
+func (c *Conn) DoContext(ctx context.Context, command string, args ...any) (any, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // nothing was sent: the connection is as good as before
+	}
+	defer c.answered(command, args)
+	return redis.DoContext(c.conn, ctx, command, args...)
+}
+
+// DoWithTimeout is Do, and gives the connection up when the answer has not
+// come after that time; 0 is none.
+func (c *Conn) DoWithTimeout(timeout time.Duration, command string, args ...any) (any, error) {
+	defer c.answered(command, args)
+	return redis.DoWithTimeout(c.conn, timeout, command, args...)
+}
+
+// answered notes a Do: with its own answer it has received all before it.
+func (c *Conn) answered(command string, args []any) {
+	c.pending.Store(0)
+	c.note(command, args)
+}
+
+// Send writes a command to the buffer, for Flush and Receive.
+func (c *Conn) Send(command string, args ...any) error {
+	c.pending.Add(1)
+	c.note(command, args)
+	return c.conn.Send(command, args...)
+}
+
+// Flush sends what the buffer has.
+func (c *Conn) Flush() error { return c.conn.Flush() }
+
+// Receive returns the next answer.
+func (c *Conn) Receive() (any, error) {
+	defer c.received()
+	return c.conn.Receive()
+}
+
+// ReceiveContext is Receive, and gives the connection up when ctx ends before
+// the answer has come.
+func (c *Conn) ReceiveContext(ctx context.Context) (any, error) {
+	defer c.received()
+	return redis.ReceiveContext(c.conn, ctx)
+}
+
+// ReceiveWithTimeout is Receive, and gives the connection up when the answer
+// has not come after that time; 0 is none.
+func (c *Conn) ReceiveWithTimeout(timeout time.Duration) (any, error) {
+	defer c.received()
+	return redis.ReceiveWithTimeout(c.conn, timeout)
+}
+
+// received notes one answer. What is published to a subscriber is none that
+// was outstanding.
+func (c *Conn) received() {
+	for {
+		n := c.pending.Load()
+		if n <= 0 || c.pending.CompareAndSwap(n, n-1) {
+			return
+		}
+	}
+}

@@ -1,0 +1,216 @@
+// Package redisconn makes pools of connections to Redis. The connections are
+// redigo's (github.com/gomodule/redigo), the one well-kept client whose
+// connection is one connection, without a pool or a multiplexer inside.
+//
+//	pool, err := pools.New("redis", redisconn.New(redisconn.Options{Address: "redis:6379"}), pools.Settings{Size: 10})
+//	...
+//	err = pool.Use(ctx, func(conn *redisconn.Conn) error {
+//		name, err := redis.String(conn.DoContext(ctx, "GET", "name"))
+//		...
+//	})
+//
+// What the functions of the connector do, and why:
+//
+//   - Open dials, logs in, selects the database and sets the client's name, so
+//     that a server which does not answer is found out here.
+//   - Broken looks at the connection and not at the error: it must go when
+//     redigo has given it up (any error of the network, a timeout, a ctx that
+//     ended, half an answer), or when an answer is outstanding that nobody has
+//     received, or when the user did what no command undoes (CLIENT NO-EVICT,
+//     SYNC, SCRIPT DEBUG). An error that Redis itself answers leaves it as good
+//     as before.
+//   - Dirty knows from the commands that went through whether the server may
+//     remember something of the last user: MULTI without its EXEC or DISCARD,
+//     WATCH, SELECT, SUBSCRIBE, MONITOR, CLIENT, AUTH, HELLO and the like. Most
+//     uses do none of that, and the next user has the connection at once.
+//   - Reset is for the others: RESET (Redis 6.2 and later) ends all of it, and
+//     the login, the database and the name come after it, in one round trip.
+//     What is published meanwhile is read and thrown away. An older server
+//     refuses RESET, and such a connection is closed instead.
+//   - Check is a PING.
+//   - Abort closes the connection below redigo.
+//   - Close ends its own half and waits until the server has ended the other,
+//     so that the server never counts a connection that the pool has forgotten.
+package redisconn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/utopia-go/pools"
+)
+
+// Options say how connections are made. The zero value is the Redis of this
+// machine.
+type Options struct {
+	Network string // "tcp" or "unix"; default: "tcp"
+	Address string // host:port, or the socket's path; default: "127.0.0.1:6379"
+
+	TLS *tls.Config // nil: without TLS. Without a ServerName the Address's host is it.
+
+	// Username and Password log in; both empty: nobody does. Credentials, if
+	// not nil, is asked for them instead, before each login: after a change
+	// of the password, Pool.Refresh replaces the connections of before.
+	Username, Password string
+	Credentials        func(ctx context.Context) (username, password string, err error)
+
+	Database int    // SELECT; default: 0
+	Name     string // CLIENT SETNAME; default: none
+
+	// ReadTimeout is the longest that a command without a ctx may take to be
+	// answered; default: as long as it likes.
+	ReadTimeout time.Duration
+}
+
+// New makes a connector. It opens nothing; what is wrong with the options is
+// the error of the first Open.
+func New(o Options) pools.Connector[*Conn] {
+	if o.Network == "" {
+		o.Network = "tcp"
+	}
+	if o.Address == "" {
+		o.Address = "127.0.0.1:6379"
+	}
+	return pools.Connector[*Conn]{
+		Open:   o.open,
+		Close:  func(ctx context.Context, c *Conn) error { return c.leave(ctx) },
+		Check:  func(ctx context.Context, c *Conn) error { _, err := c.DoContext(ctx, "PING"); return err },
+		Reset:  o.reset,
+		Dirty:  func(c *Conn) bool { return c.left != 0 },
+		Broken: func(c *Conn, _ error) bool { return c.Err() != nil || c.pending.Load() != 0 || c.left&lasting != 0 },
+		Abort:  func(c *Conn) { lowest(c.network).Close() },
+	}
+}
+
+func (o Options) open(ctx context.Context) (*Conn, error) {
+	network, err := o.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{conn: redis.NewConn(network, o.ReadTimeout, 0), network: network}
+	if err := o.greet(ctx, c, nil); err != nil {
+		network.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (o Options) dial(ctx context.Context) (net.Conn, error) {
+	if o.TLS != nil {
+		return (&tls.Dialer{Config: o.TLS}).DialContext(ctx, o.Network, o.Address)
+	}
+	return new(net.Dialer).DialContext(ctx, o.Network, o.Address)
+}
+
+func (o Options) reset(ctx context.Context, c *Conn) error {
+	err := o.greet(ctx, c, func() error {
+		for { // what was published before
+			switch reply, err := c.conn.Receive(); {
+			case err != nil:
+				return fmt.Errorf("RESET: %w", err)
+			case reply == "RESET":
+				return nil
+			}
+		}
+	})
+	if err == nil {
+		c.left = 0
+	}
+	return err
+}
+
+// greet makes a connection what each user is to find, in one round trip. With
+// after it begins with a RESET, whose answer after receives.
+func (o Options) greet(ctx context.Context, c *Conn, after func() error) error {
+	username, password := o.Username, o.Password
+	if o.Credentials != nil {
+		var err error
+		if username, password, err = o.Credentials(ctx); err != nil {
+			return err
+		}
+	}
+	var commands [][]any
+	if after != nil {
+		commands = append(commands, []any{"RESET"})
+	}
+	switch {
+	case username != "":
+		commands = append(commands, []any{"AUTH", username, password})
+	case password != "":
+		commands = append(commands, []any{"AUTH", password})
+	}
+	if o.Name != "" {
+		commands = append(commands, []any{"CLIENT", "SETNAME", o.Name})
+	}
+	if o.Database != 0 {
+		commands = append(commands, []any{"SELECT", o.Database})
+	}
+	if after == nil {
+		commands = append(commands, []any{"PING"}) // there may be nothing else to answer
+	}
+	return c.within(ctx, func() error {
+		for _, command := range commands {
+			if err := c.conn.Send(command[0].(string), command[1:]...); err != nil {
+				return err
+			}
+		}
+		if err := c.conn.Flush(); err != nil {
+			return err
+		}
+		var faults []error
+		for i, command := range commands {
+			if i == 0 && after != nil {
+				if err := after(); err != nil {
+					return err
+				}
+				continue
+			}
+			if _, err := c.conn.Receive(); err != nil {
+				faults = append(faults, fmt.Errorf("%v: %w", command[0], err))
+			}
+		}
+		return errors.Join(faults...)
+	})
+}
+
+// within runs f, whose calls are interrupted when ctx ends.
+func (c *Conn) within(ctx context.Context, f func() error) error {
+	stop := context.AfterFunc(ctx, func() { lowest(c.network).Close() })
+	err := f()
+	if !stop() {
+		return errors.Join(context.Cause(ctx), err) // it is closed now, whatever came of it
+	}
+	return err
+}
+
+// leave closes a connection.
+func (c *Conn) leave(ctx context.Context) error {
+	defer c.conn.Close()
+	half, ok := c.network.(interface{ CloseWrite() error })
+	if c.Err() != nil || !ok {
+		return c.conn.Close()
+	}
+	return c.within(ctx, func() error {
+		if err := half.CloseWrite(); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, c.network)
+		return err
+	})
+}
+
+// lowest returns what a connection runs on in the end: closing TLS would wait
+// for who is writing.
+func lowest(conn net.Conn) net.Conn {
+	if t, ok := conn.(*tls.Conn); ok {
+		return t.NetConn()
+	}
+	return conn
+}
