@@ -28,6 +28,7 @@ require (
 	github.com/power-devops/perfstat v0.0.0-20260805114148-88456608a4f6 // indirect
 	github.com/tklauser/go-sysconf v0.4.0 // indirect
 	github.com/tklauser/numcpus v0.12.0 // indirect
+	github.com/utopia-go/pools/pgxconn v0.0.0-00010101000000-000000000000
 	github.com/utopia-go/pools/redisconn v0.0.0-00010101000000-000000000000
 	github.com/yusufpapurcu/wmi v1.2.4 // indirect
 	golang.org/x/image v0.30.0 // indirect
@@ -36,3 +37,5 @@ require (
 )
 
 replace github.com/utopia-go/pools/redisconn => ../redisconn
+
+replace github.com/utopia-go/pools/pgxconn => ../pgxconn

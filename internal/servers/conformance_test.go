@@ -4,32 +4,27 @@ import (
 	"context"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/utopia-go/pools/internal/engine"
 	"github.com/utopia-go/pools/internal/load"
 	"github.com/utopia-go/pools/internal/proxy"
 	"github.com/utopia-go/pools/poolstest"
 )
 
-// The connectors that the load is made of keep what they promise, with the
-// real servers.
-func TestRedisConnector(t *testing.T)    { conforms(t, engine.Redis, load.Redis, nil) }
-func TestPostgresConnector(t *testing.T) { conforms(t, engine.Postgres, load.Postgres, sleeps) }
-
-func conforms[T comparable](t *testing.T, start func(context.Context, int) (*engine.Engine, error), kind load.Kind[T], block func(T) error) {
-	e, err := start(t.Context(), clients)
+// The bare connections that the load is made of keep what a connector
+// promises. The others are tested in internal/connectors.
+func TestBareConnector(t *testing.T) {
+	e, err := engine.Redis(t.Context(), clients)
 	engine.Need(t, e, err)
-	poolstest.TestConnector(t, nil, func(t *testing.T) poolstest.Subject[T] {
+	poolstest.TestConnector(t, nil, func(t *testing.T) poolstest.Subject[*load.Bare] {
 		p, err := proxy.Start(e.Address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { p.Close() })
-		return poolstest.Subject[T]{
-			Connector: kind.Connector(p.Address),
-			Use:       func(ctx context.Context, conn T) error { _, err := kind.Ask(ctx, conn, 1); return err },
-			Kill: func(T) {
+		return poolstest.Subject[*load.Bare]{
+			Connector: load.Redis.Connector(p.Address),
+			Use:       func(ctx context.Context, conn *load.Bare) error { _, err := load.Redis.Ask(ctx, conn, 1); return err },
+			Kill: func(*load.Bare) {
 				if err := e.Terminate(t.Context(), clients); err != nil {
 					t.Error(err)
 				}
@@ -42,13 +37,6 @@ func conforms[T comparable](t *testing.T, start func(context.Context, int) (*eng
 				return n
 			},
 			Silence: func() func() { p.Stall(); return p.Resume },
-			Block:   block,
 		}
 	})
-}
-
-// sleeps is a query that takes long.
-func sleeps(conn *pgx.Conn) error {
-	_, err := conn.Exec(context.Background(), "select pg_sleep(60)")
-	return err
 }

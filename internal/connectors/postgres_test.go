@@ -1,0 +1,173 @@
+package connectors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+
+	"github.com/utopia-go/pools/internal/engine"
+	"github.com/utopia-go/pools/pgxconn"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+func startPostgres(t *testing.T) *engine.Engine {
+	e, err := engine.Postgres(t.Context(), 50)
+	return engine.Need(t, e, err)
+}
+
+func config(t *testing.T, address string) *pgx.ConnConfig {
+	c, err := pgx.ParseConfig("postgres://" + engine.PostgresUser + "@" + address + "/postgres?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.RuntimeParams["application_name"] = "proof"
+	return c
+}
+
+func exec(statements ...string) func(context.Context, *pgx.Conn) error {
+	return func(ctx context.Context, conn *pgx.Conn) error {
+		for _, sql := range statements {
+			if _, err := conn.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func TestPostgres(t *testing.T) {
+	e := startPostgres(t)
+	for name, cleaning := range map[string]pgxconn.Cleaning{"session": pgxconn.Session, "everything": pgxconn.Everything, "rollback": pgxconn.Rollback} {
+		t.Run(name, func(t *testing.T) {
+			poolstest.TestConnector(t, nil, func(t *testing.T) poolstest.Subject[*pgx.Conn] {
+				p := before(t, e)
+				s := poolstest.Subject[*pgx.Conn]{
+					Connector: pgxconn.New(pgxconn.Options{Config: config(t, p.Address), Cleaning: cleaning}),
+					Use:       exec("select 1"),
+					Dirty:     exec("begin", "set application_name = 'theirs'"),
+					Clean:     session,
+					Refused:   exec("nonsense"),
+					Block:     func(conn *pgx.Conn) error { return exec("select pg_sleep(60)")(context.Background(), conn) },
+				}
+				if cleaning == pgxconn.Rollback {
+					s.Dirty = exec("begin", "set local application_name = 'theirs'")
+				}
+				return subject(t, e, p, s)
+			})
+		})
+	}
+}
+
+// session returns an error if anything of another session is left.
+func session(ctx context.Context, conn *pgx.Conn) error {
+	if status := conn.PgConn().TxStatus(); status != 'I' {
+		return fmt.Errorf("the transaction's status is %c", status)
+	}
+	return errors.Join(finds(ctx, conn, "proof", "show application_name"),
+		finds(ctx, conn, engine.PostgresUser, "select current_user"),
+		finds(ctx, conn, "0", "select count(*)::text from pg_listening_channels()"),
+		finds(ctx, conn, "0", "select count(*)::text from pg_cursors where name <> ''"),
+		finds(ctx, conn, "0", "select count(*)::text from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()"),
+		finds(ctx, conn, "0", "select count(*)::text from pg_class where relpersistence = 't'"))
+}
+
+func finds(ctx context.Context, conn *pgx.Conn, want, sql string) error {
+	var got string
+	// Without a statement of its own: it would be found.
+	if err := conn.QueryRow(ctx, sql, pgx.QueryExecModeSimpleProtocol).Scan(&got); err != nil || got != want {
+		return fmt.Errorf("%s: %q, want %q: %w", sql, got, want, errors.Join(err, errLeft))
+	}
+	return nil
+}
+
+// cached asks by a statement that pgx prepares and keeps.
+func cached(ctx context.Context, conn *pgx.Conn) error {
+	var n int
+	return conn.QueryRow(ctx, "select $1::int", 1).Scan(&n)
+}
+
+var errLeft = errors.New("something is left")
+
+// Nothing of one user reaches the next.
+func TestPostgresNextUser(t *testing.T) {
+	e := startPostgres(t)
+	c := config(t, e.Address)
+	cancels := c.Copy() // as a program has it that wants to keep connections after a cancel
+	cancels.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Minute}
+	}
+	early := func(ctx context.Context, conn *pgx.Conn) error {
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+		defer cancel()
+		return exec("select pg_sleep(60)")(ctx, conn)
+	}
+	for _, options := range []pgxconn.Options{{Config: c}, {Config: c, Cleaning: pgxconn.Everything}, {Config: cancels}} {
+		for _, n := range []next[*pgx.Conn]{
+			{name: "nothing", first: exec("select 1"), same: true},
+			{name: "BEGIN", first: exec("begin", "select 1"), same: true},
+			{name: "a failed transaction", first: exec("begin", "nonsense"), same: true},
+			{name: "an error of PostgreSQL", first: exec("nonsense"), same: true},
+			{name: "SET", first: exec("set application_name = 'theirs'", "set search_path = nowhere"), same: true},
+			{name: "SET ROLE", first: exec("set role none"), same: true},
+			{name: "LISTEN", first: exec("listen news", "notify news", "select 1"), same: true},
+			{name: "a temporary table", first: exec("create temp table theirs (x int)"), same: true},
+			{name: "an advisory lock", first: exec("select pg_advisory_lock(7)", "select pg_advisory_lock(7)"), same: true},
+			{name: "a cursor", first: exec("begin", "declare theirs cursor with hold for select 1", "commit"), same: true},
+			{name: "PREPARE", same: true, first: func(ctx context.Context, conn *pgx.Conn) error {
+				if _, err := conn.Prepare(ctx, "theirs", "select $1::int"); err != nil {
+					return err
+				}
+				return cached(ctx, conn)
+			}},
+			{name: "rows not read", same: false, first: func(ctx context.Context, conn *pgx.Conn) error {
+				_, err := conn.Query(ctx, "select generate_series(1, 100000)")
+				return err
+			}},
+			{name: "a ctx that had ended before", same: true, first: func(ctx context.Context, conn *pgx.Conn) error {
+				ctx, cancel := context.WithCancel(ctx)
+				cancel()
+				return exec("select 1")(ctx, conn)
+			}},
+			{name: "a ctx that ends in between", same: false, first: early},
+			{name: "and is kept to oneself", same: false, first: func(ctx context.Context, conn *pgx.Conn) error {
+				_ = early(ctx, conn)
+				return nil
+			}},
+			{name: "a query that was cancelled", same: false, first: exec("set statement_timeout = 1", "select pg_sleep(60)")},
+			{name: "closed by its user", same: false, first: func(ctx context.Context, conn *pgx.Conn) error { return conn.Close(ctx) }},
+		} {
+			n.second = func(ctx context.Context, conn *pgx.Conn) error {
+				ended, cancel := context.WithCancel(ctx)
+				cancel()
+				if notice, _ := conn.WaitForNotification(ended); notice != nil {
+					return fmt.Errorf("the last user's notification: %+v", notice)
+				}
+				for range 2 {
+					if err := cached(ctx, conn); err != nil {
+						return err
+					}
+				}
+				if options.Cleaning == pgxconn.Everything {
+					if err := finds(ctx, conn, "1", "select count(*)::text from pg_prepared_statements"); err != nil {
+						return err
+					}
+				}
+				return session(ctx, conn)
+			}
+			n.run(t, pgxconn.New(options))
+		}
+	}
+}
+
+// A connection of which nobody has said how to make it is a clear error.
+func TestPostgresWithoutConfig(t *testing.T) {
+	if _, err := pgxconn.New(pgxconn.Options{}).Open(t.Context()); err == nil || err.Error() != "pgxconn: Options.Config is nil; give what pgx.ParseConfig returned" {
+		t.Error(err)
+	}
+}
