@@ -8,6 +8,7 @@ require (
 	github.com/anishathalye/porcupine v1.3.1
 	github.com/gomodule/redigo v1.9.3
 	github.com/jackc/pgx/v5 v5.12.0
+	github.com/rabbitmq/amqp091-go v1.16.0
 	github.com/shirou/gopsutil/v4 v4.26.10
 	github.com/utopia-go/pools v0.0.0-00010101000000-000000000000
 	gonum.org/v1/plot v0.17.0
@@ -39,3 +40,5 @@ require (
 replace github.com/utopia-go/pools/redisconn => ../redisconn
 
 replace github.com/utopia-go/pools/pgxconn => ../pgxconn
+
+replace github.com/utopia-go/pools/amqpchan => ../amqpchan

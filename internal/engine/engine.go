@@ -1,5 +1,5 @@
 // Package engine starts real servers for tests and for the soak: a
-// redis-server or a PostgreSQL of its own, from the installed binaries, on a
+// redis-server, a PostgreSQL or a RabbitMQ of its own, from the installed binaries, on a
 // free port of the loopback address, in a folder that goes with it. They can
 // be killed, started again, stopped and let go on.
 package engine
@@ -36,6 +36,7 @@ type Engine struct {
 	folder  string
 	command func() *exec.Cmd
 	admin   admin
+	cleanUp func() error // after the server has gone; nil: nothing
 
 	running *exec.Cmd
 	output  *output
@@ -122,7 +123,11 @@ func (e *Engine) Terminate(ctx context.Context, n int) error { return e.admin.te
 // Close ends the server for good, and removes its folder.
 func (e *Engine) Close() error {
 	e.admin.close()
-	return errors.Join(e.Kill(), os.RemoveAll(e.folder))
+	err := e.Kill()
+	if e.cleanUp != nil {
+		err = errors.Join(err, e.cleanUp())
+	}
+	return errors.Join(err, os.RemoveAll(e.folder))
 }
 
 // signal signals the server with all its children: PostgreSQL has a process a
@@ -202,7 +207,10 @@ func launch(ctx context.Context, set func(folder, address string) (*Engine, erro
 		if err != nil {
 			return nil, errors.Join(err, os.RemoveAll(folder))
 		}
-		e.Address, e.folder, e.output = address, folder, new(output)
+		e.Address, e.folder = address, folder
+		if e.output == nil {
+			e.output = new(output)
+		}
 		if last = e.Start(ctx); last == nil {
 			return e, nil
 		}

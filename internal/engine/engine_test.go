@@ -8,6 +8,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 	"github.com/jackc/pgx/v5"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/utopia-go/pools/internal/engine"
 )
@@ -26,6 +27,14 @@ func TestEngines(t *testing.T) {
 		"postgres": {engine.Postgres, func(ctx context.Context, address string) (func() error, error) {
 			conn, err := pgx.Connect(ctx, "postgres://"+engine.PostgresUser+"@"+address+"/postgres?sslmode=disable")
 			return func() error { return conn.Ping(ctx) }, err
+		}},
+		"rabbitmq": {func(ctx context.Context, _ int) (*engine.Engine, error) { return engine.RabbitMQ(ctx) }, func(_ context.Context, address string) (func() error, error) {
+			conn, err := amqp.Dial("amqp://guest:guest@" + address)
+			if err != nil {
+				return nil, err
+			}
+			ch, err := conn.Channel()
+			return func() error { return ch.ExchangeDeclarePassive("amq.direct", "direct", true, false, false, false, nil) }, err
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

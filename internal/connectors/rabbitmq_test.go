@@ -1,0 +1,233 @@
+package connectors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/amqpchan"
+	"github.com/utopia-go/pools/internal/engine"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+// passive asks for something that every RabbitMQ has. The client has no ctx.
+func passive(ctx context.Context, ch *amqpchan.Channel) error {
+	done := make(chan error, 1)
+	go func() { done <- ch.ExchangeDeclarePassive("amq.topic", "topic", true, false, false, false, nil) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestRabbitMQ(t *testing.T) {
+	e, err := engine.RabbitMQ(t.Context())
+	engine.Need(t, e, err)
+	t.Run("connector", func(t *testing.T) {
+		poolstest.TestConnector(t, nil, func(t *testing.T) poolstest.Subject[*amqpchan.Channel] {
+			p := before(t, e)
+			return subject(t, e, p, poolstest.Subject[*amqpchan.Channel]{
+				Connector: amqpchan.New(amqpchan.Options{URL: "amqp://guest:guest@" + p.Address, Confirm: true}),
+				Use:       passive,
+				Block: func(ch *amqpchan.Channel) error {
+					q, err := ch.QueueDeclare("", false, true, true, false, nil)
+					if err != nil {
+						return err
+					}
+					deliveries, err := ch.Consume(q.Name, "", true, false, false, false, nil)
+					if err != nil {
+						return err
+					}
+					for range deliveries {
+					}
+					return amqp.ErrClosed
+				},
+			})
+		})
+	})
+	t.Run("next user", func(t *testing.T) { rabbitNextUser(t, "amqp://guest:guest@"+e.Address) })
+	t.Run("few connections", func(t *testing.T) { fewConnections(t, e) })
+	t.Run("credentials", func(t *testing.T) { rabbitCredentials(t, e) })
+}
+
+func rabbitNextUser(t *testing.T, url string) {
+	publish := func(exchange string) func(context.Context, *amqpchan.Channel) error {
+		return func(ctx context.Context, ch *amqpchan.Channel) error {
+			sent, err := ch.PublishWithDeferredConfirmWithContext(ctx, exchange, "nowhere", false, false, amqp.Publishing{Body: []byte("x")})
+			if err != nil {
+				return err
+			}
+			if acked, err := sent.WaitContext(ctx); err != nil || !acked {
+				return fmt.Errorf("acknowledged %v: %w", acked, errors.Join(err, errLeft))
+			}
+			return nil
+		}
+	}
+	for _, n := range []next[*amqpchan.Channel]{
+		{name: "nothing", first: passive, same: true},
+		{name: "a message", first: publish("amq.topic"), same: true},
+		{name: "a queue", same: true, first: func(_ context.Context, ch *amqpchan.Channel) error {
+			q, err := ch.QueueDeclare("", false, true, false, false, nil)
+			return errors.Join(err, ch.QueueBind(q.Name, "x", "amq.topic", false, nil))
+		}},
+		{name: "an error of AMQP", same: false, first: func(_ context.Context, ch *amqpchan.Channel) error {
+			return ch.ExchangeDeclarePassive("none", "topic", true, false, false, false, nil)
+		}},
+		{name: "a message to no exchange", same: false, first: publish("none")},
+		{name: "a prefetch limit", same: false, first: func(_ context.Context, ch *amqpchan.Channel) error { return ch.Qos(1, 0, false) }},
+		{name: "a consumer", same: false, first: func(_ context.Context, ch *amqpchan.Channel) error {
+			q, err := ch.QueueDeclare("", false, true, true, false, nil)
+			if err != nil {
+				return err
+			}
+			_, err = ch.Consume(q.Name, "", false, false, false, false, nil)
+			return err
+		}},
+		{name: "a listener", same: false, first: func(_ context.Context, ch *amqpchan.Channel) error {
+			ch.NotifyReturn(make(chan amqp.Return))
+			return nil
+		}},
+		{name: "an answer that nobody waited for", same: false, first: func(ctx context.Context, ch *amqpchan.Channel) error {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return passive(ctx, ch)
+		}},
+		{name: "closed by its user", same: false, first: func(_ context.Context, ch *amqpchan.Channel) error { return ch.Close() }},
+	} {
+		n.second = func(ctx context.Context, ch *amqpchan.Channel) error {
+			return errors.Join(passive(ctx, ch), publish("amq.topic")(ctx, ch))
+		}
+		n.run(t, amqpchan.New(amqpchan.Options{URL: url, Confirm: true}))
+	}
+}
+
+// A channel error closes its channel alone; the end of a connection closes all
+// of its channels, and the pool opens others; the last one to go closes its
+// connection.
+func fewConnections(t *testing.T, e *engine.Engine) {
+	const size, each = 10, 4
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	pool, err := pools.New("few", amqpchan.New(amqpchan.Options{URL: "amqp://guest:guest@" + e.Address, PerConnection: each}),
+		pools.Settings{Size: size, CheckAfter: pools.Always})
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := func(channels, connections int) {
+		t.Helper()
+		err := engine.Eventually(ctx, func() error {
+			a, err1 := e.Connections(ctx)
+			b, err2 := engine.RabbitConnections(ctx, e)
+			if a != channels || b != connections {
+				return fmt.Errorf("%d channels on %d connections, want %d on %d: %w", a, b, channels, connections, errors.Join(err1, err2, errLeft))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if err := pool.Fill(ctx, size); err != nil {
+		t.Fatal(err)
+	}
+	has(size, (size+each-1)/each)
+
+	var held []pools.Conn[*amqpchan.Channel]
+	for range size {
+		conn, err := pool.Pop(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, conn)
+	}
+	err = held[0].Resource().ExchangeDeclarePassive("none", "topic", true, false, false, false, nil)
+	if err == nil {
+		t.Fatal("there is no such exchange")
+	}
+	for _, conn := range held[1:] {
+		if err := passive(ctx, conn.Resource()); err != nil {
+			t.Errorf("another channel's error: %v", err)
+		}
+	}
+	if err := held[0].PushErr(err); err != nil {
+		t.Error(err)
+	}
+	has(size-1, (size+each-1)/each)
+
+	if err := e.Terminate(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	broken := 0
+	for _, conn := range held[1:] {
+		err := passive(ctx, conn.Resource())
+		if err != nil {
+			broken++
+		}
+		if err := conn.PushErr(err); err != nil {
+			t.Error(err)
+		}
+	}
+	if broken == 0 || broken > each {
+		t.Errorf("%d channels died with one connection of at most %d", broken, each)
+	}
+	for range 2 * size {
+		if err := pool.Use(ctx, func(ch *amqpchan.Channel) error { return passive(ctx, ch) }); err != nil {
+			t.Errorf("after a connection's end: %v", err)
+		}
+	}
+	if err := pool.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	has(0, 0)
+}
+
+// After a change of the password a Refresh leaves no channel on a connection
+// that logged in before.
+func rabbitCredentials(t *testing.T, e *engine.Engine) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var username atomic.Value
+	username.Store("guest")
+	pool, err := pools.New("rotating", amqpchan.New(amqpchan.Options{
+		URL: "amqp://" + e.Address,
+		Credentials: func(context.Context) (string, string, error) {
+			name := username.Load().(string)
+			return name, name, nil
+		},
+	}), pools.Settings{Size: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pool.Fill(ctx, 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := engine.AddRabbitUser(ctx, e, "second"); err != nil {
+		t.Fatal(err)
+	}
+	username.Store("second")
+	if err := pool.Refresh(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+	err = engine.Eventually(ctx, func() error { // the last channel's connection is being closed
+		all, err1 := engine.RabbitConnections(ctx, e)
+		second, err2 := engine.RabbitConnectionsOf(ctx, e, "second")
+		if all != 1 || second != 1 {
+			return fmt.Errorf("%d connections, %d of the second user: %w", all, second, errors.Join(err1, err2, errLeft))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := pool.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
