@@ -25,8 +25,9 @@
 //
 // Check and Broken look into the kernel on Linux, macOS and the BSDs.
 // Elsewhere, and for connections without a file descriptor, they try to read
-// for a millisecond. The same is done for TLS when bytes have come that may be
-// a message of TLS's own.
+// for a millisecond: each return takes that long there. The same is done for
+// TLS when bytes have come that may be a message of TLS's own. Of a TLS record
+// that has come in part only they cannot see what it is going to be.
 package netconn
 
 import (
@@ -73,9 +74,9 @@ func DialFunc[C net.Conn](dial func(ctx context.Context) (C, error)) pools.Conne
 	return pools.Connector[C]{
 		Open:  dial,
 		Close: func(ctx context.Context, conn C) error { return closeConn(ctx, conn) },
-		Check: func(_ context.Context, conn C) error { return look(conn, glance) },
+		Check: func(_ context.Context, conn C) error { return Check(conn) },
 		Broken: func(conn C, err error) bool {
-			return pools.Breaks(err) || conn.SetDeadline(time.Time{}) != nil || look(conn, 0) != nil
+			return pools.Breaks(err) || conn.SetDeadline(time.Time{}) != nil || Check(conn) != nil
 		},
 		Abort: func(conn C) { lowest(conn).Close() },
 	}
@@ -109,27 +110,22 @@ func closeConn(ctx context.Context, conn net.Conn) error {
 //
 // It is the Check of this package's connectors, for other packages' whose
 // resource has a [net.Conn] below it.
-func Check(conn net.Conn) error { return look(conn, glance) }
-
-// look is Check. If the kernel cannot tell, it waits so long for something to
-// read.
-func look(conn net.Conn, patience time.Duration) error {
+func Check(conn net.Conn) error {
 	_, layered := conn.(layer)
 	err, known := peek(lowest(conn))
 	switch {
 	case !layered && known:
 		return err
 	case !layered:
-		return tryRead(conn, patience)
+		return tryRead(conn, glance)
 	case known && err == nil:
 		return tryRead(conn, 0) // a layer may hold back what it has read
-	case errors.Is(err, ErrUnread):
-		// It may be the layer's own: TLS has tickets, alerts, key updates.
-		return tryRead(conn, glance)
-	case known:
+	case known && !errors.Is(err, ErrUnread):
 		return err
 	}
-	return tryRead(conn, patience)
+	// What has come may be the layer's own: TLS has tickets, alerts, key
+	// updates.
+	return tryRead(conn, glance)
 }
 
 // tryRead returns an error if there is something to read within some time, or
