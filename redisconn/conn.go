@@ -18,12 +18,12 @@ import (
 type Conn struct {
 	conn    redis.Conn
 	network net.Conn
-	pending atomic.Int64 // answers that nobody has received
-	left    state        // by who sends
+	pending atomic.Int64  // answers that nobody has received
+	left    atomic.Uint32 // a state
 }
 
 // state is what the server may remember of a user.
-type state uint8
+type state = uint32
 
 const (
 	multi   state = 1 << iota // MULTI: EXEC and DISCARD end it
@@ -45,16 +45,29 @@ var leaves = map[string]state{
 
 var ends = map[string]state{"EXEC": multi | watches, "DISCARD": multi | watches, "UNWATCH": watches}
 
-// note notes what a command leaves behind.
+// note notes what a command is about to leave behind.
 func (c *Conn) note(command string, args []any) {
 	command = strings.ToUpper(strings.TrimSpace(command)) // no copy of what is that already
 	what, known := leaves[command]
 	if !known && len(args) > 0 && (command == "CLIENT" || command == "SCRIPT") {
-		if what, known = leaves[command+" "+strings.ToUpper(fmt.Sprint(args[0]))]; !known && command == "CLIENT" {
+		if what, known = leaves[command+" "+strings.ToUpper(word(args[0]))]; !known && command == "CLIENT" {
 			what = other
 		}
 	}
-	c.left = c.left&^ends[command] | what
+	if what != 0 {
+		c.left.Or(what)
+	}
+}
+
+// word is an argument as redigo sends it.
+func word(arg any) string {
+	if a, ok := arg.(redis.Argument); ok {
+		arg = a.RedisArg()
+	}
+	if b, ok := arg.([]byte); ok {
+		return string(b)
+	}
+	return fmt.Sprint(arg)
 }
 
 // Close closes the connection and tells its pool so: Use's function, or
@@ -67,8 +80,7 @@ func (c *Conn) Err() error { return c.conn.Err() }
 // Do is [redis.Conn]'s: it sends a command and returns its answer. An empty
 // command receives all answers that are outstanding.
 func (c *Conn) Do(command string, args ...any) (any, error) {
-	defer c.answered(command, args)
-	return c.conn.Do(command, args...)
+	return c.do(command, args, func() (any, error) { return c.conn.Do(command, args...) })
 }
 
 // DoContext is Do, and gives the connection up when ctx ends before the
@@ -77,21 +89,28 @@ func (c *Conn) DoContext(ctx context.Context, command string, args ...any) (any,
 	if err := ctx.Err(); err != nil {
 		return nil, err // nothing was sent: the connection is as good as before
 	}
-	defer c.answered(command, args)
-	return redis.DoContext(c.conn, ctx, command, args...)
+	return c.do(command, args, func() (any, error) { return redis.DoContext(c.conn, ctx, command, args...) })
 }
 
 // DoWithTimeout is Do, and gives the connection up when the answer has not
 // come after that time; 0 is none.
 func (c *Conn) DoWithTimeout(timeout time.Duration, command string, args ...any) (any, error) {
-	defer c.answered(command, args)
-	return redis.DoWithTimeout(c.conn, timeout, command, args...)
+	return c.do(command, args, func() (any, error) { return redis.DoWithTimeout(c.conn, timeout, command, args...) })
 }
 
-// answered notes a Do: with its own answer it has received all before it.
-func (c *Conn) answered(command string, args []any) {
-	c.pending.Store(0)
+// do notes a command and, when Redis has not refused it, what it has ended.
+// Its own answer is outstanding meanwhile; with it come all before it.
+func (c *Conn) do(command string, args []any, do func() (any, error)) (any, error) {
 	c.note(command, args)
+	c.pending.Add(1)
+	answer, err := do()
+	c.pending.Store(0)
+	if err == nil {
+		if end := ends[strings.ToUpper(strings.TrimSpace(command))]; end != 0 {
+			c.left.And(^end)
+		}
+	}
+	return answer, err
 }
 
 // Send writes a command to the buffer, for Flush and Receive.

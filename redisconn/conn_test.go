@@ -3,13 +3,17 @@ package redisconn
 import (
 	"strings"
 	"testing"
+
+	"github.com/gomodule/redigo/redis"
 )
 
+// The end of a transaction is believed only when Redis has not refused it.
 func TestWhatIsLeft(t *testing.T) {
 	for commands, want := range map[string]state{
 		"GET, SET, EVAL":                  0,
 		"MULTI, SET":                      multi,
 		"MULTI, SET, EXEC":                0,
+		"MULTI, EXEC refused":             multi,
 		"multi, set, discard":             0,
 		"WATCH, MULTI, EXEC":              0,
 		"WATCH, GET":                      watches,
@@ -19,18 +23,25 @@ func TestWhatIsLeft(t *testing.T) {
 		"CLIENT:setname":                  other,
 		"CLIENT:id, SCRIPT:load":          0,
 		"CLIENT:no-evict":                 lasting,
+		"SCRIPT:debug":                    lasting,
 		"SUBSCRIBE, UNSUBSCRIBE":          other,
 		"WATCH, MULTI, EXEC, WATCH":       watches,
 		" select ":                        other,
 		"SELECT, UNWATCH, WATCH, MONITOR": other | watches,
 	} {
 		c := new(Conn)
-		for _, command := range strings.Split(commands, ", ") {
+		for command := range strings.SplitSeq(commands, ", ") {
+			command, refused := strings.CutSuffix(command, " refused")
 			name, argument, _ := strings.Cut(command, ":")
-			c.note(name, []any{argument})
+			_, _ = c.do(name, []any{[]byte(argument)}, func() (any, error) {
+				if refused {
+					return nil, redis.Error("ERR")
+				}
+				return "OK", nil
+			})
 		}
-		if c.left != want {
-			t.Errorf("%s: %03b is left, want %03b", commands, c.left, want)
+		if got := c.left.Load(); got != want {
+			t.Errorf("%s: %04b is left, want %04b", commands, got, want)
 		}
 	}
 }

@@ -15,8 +15,8 @@
 //     that a server which does not answer is found out here.
 //   - Broken looks at the connection and not at the error: it must go when
 //     redigo has given it up (any error of the network, a timeout, a ctx that
-//     ended, half an answer), or when an answer is outstanding that nobody has
-//     received, or when the user did what no command undoes (CLIENT NO-EVICT,
+//     ended, half an answer), when an answer is outstanding that nobody has
+//     received, also because a goroutine of the user still waits for it, or when the user did what no command undoes (CLIENT NO-EVICT,
 //     SYNC, SCRIPT DEBUG). An error that Redis itself answers leaves it as good
 //     as before.
 //   - Dirty knows from the commands that went through whether the server may
@@ -79,27 +79,51 @@ func New(o Options) pools.Connector[*Conn] {
 		o.Address = "127.0.0.1:6379"
 	}
 	return pools.Connector[*Conn]{
-		Open:   o.open,
-		Close:  func(ctx context.Context, c *Conn) error { return c.leave(ctx) },
-		Check:  func(ctx context.Context, c *Conn) error { _, err := c.DoContext(ctx, "PING"); return err },
-		Reset:  o.reset,
-		Dirty:  func(c *Conn) bool { return c.left != 0 },
-		Broken: func(c *Conn, _ error) bool { return c.Err() != nil || c.pending.Load() != 0 || c.left&lasting != 0 },
-		Abort:  func(c *Conn) { lowest(c.network).Close() },
+		Open:  o.open,
+		Close: func(ctx context.Context, c *Conn) error { return c.leave(ctx) },
+		Check: func(ctx context.Context, c *Conn) error { _, err := c.DoContext(ctx, "PING"); return err },
+		Reset: o.reset,
+		Dirty: func(c *Conn) bool { return c.left.Load() != 0 },
+		Broken: func(c *Conn, _ error) bool {
+			return c.Err() != nil || c.pending.Load() != 0 || c.left.Load()&lasting != 0
+		},
+		Abort: func(c *Conn) { lowest(c.network).Close() },
 	}
 }
 
 func (o Options) open(ctx context.Context) (*Conn, error) {
+	login, err := o.login(ctx)
+	if err != nil {
+		return nil, err
+	}
 	network, err := o.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	c := &Conn{conn: redis.NewConn(network, o.ReadTimeout, 0), network: network}
-	if err := o.greet(ctx, c, nil); err != nil {
+	if err := o.greet(ctx, c, login, nil); err != nil {
 		network.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// login is the command that logs in, or nil.
+func (o Options) login(ctx context.Context) ([]any, error) {
+	username, password := o.Username, o.Password
+	if o.Credentials != nil {
+		var err error
+		if username, password, err = o.Credentials(ctx); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case username != "":
+		return []any{"AUTH", username, password}, nil
+	case password != "":
+		return []any{"AUTH", password}, nil
+	}
+	return nil, nil
 }
 
 func (o Options) dial(ctx context.Context) (net.Conn, error) {
@@ -110,7 +134,11 @@ func (o Options) dial(ctx context.Context) (net.Conn, error) {
 }
 
 func (o Options) reset(ctx context.Context, c *Conn) error {
-	err := o.greet(ctx, c, func() error {
+	login, err := o.login(ctx)
+	if err != nil {
+		return err
+	}
+	err = o.greet(ctx, c, login, func() error {
 		for { // what was published before
 			switch reply, err := c.conn.Receive(); {
 			case err != nil:
@@ -121,30 +149,20 @@ func (o Options) reset(ctx context.Context, c *Conn) error {
 		}
 	})
 	if err == nil {
-		c.left = 0
+		c.left.Store(0)
 	}
 	return err
 }
 
 // greet makes a connection what each user is to find, in one round trip. With
 // after it begins with a RESET, whose answer after receives.
-func (o Options) greet(ctx context.Context, c *Conn, after func() error) error {
-	username, password := o.Username, o.Password
-	if o.Credentials != nil {
-		var err error
-		if username, password, err = o.Credentials(ctx); err != nil {
-			return err
-		}
-	}
+func (o Options) greet(ctx context.Context, c *Conn, login []any, after func() error) error {
 	var commands [][]any
 	if after != nil {
 		commands = append(commands, []any{"RESET"})
 	}
-	switch {
-	case username != "":
-		commands = append(commands, []any{"AUTH", username, password})
-	case password != "":
-		commands = append(commands, []any{"AUTH", password})
+	if login != nil {
+		commands = append(commands, login)
 	}
 	if o.Name != "" {
 		commands = append(commands, []any{"CLIENT", "SETNAME", o.Name})
@@ -198,6 +216,9 @@ func (c *Conn) leave(ctx context.Context) error {
 		return c.conn.Close()
 	}
 	return c.within(ctx, func() error {
+		if err := c.network.SetDeadline(time.Time{}); err != nil { // redigo leaves that of its last command
+			return err
+		}
 		if err := half.CloseWrite(); err != nil {
 			return err
 		}

@@ -54,6 +54,26 @@ func clean(ctx context.Context, c *redisconn.Conn) error {
 	return nil
 }
 
+// Close takes leave also when the deadline of the last use has passed.
+func TestRedisCloseAfterADeadline(t *testing.T) {
+	e := startRedis(t)
+	connector := redisconn.New(redisconn.Options{Address: e.Address})
+	c, err := connector.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.DoWithTimeout(20*time.Millisecond, "PING"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(30 * time.Millisecond) // nothing else to wait for
+	if err := connector.Close(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+	if n, err := e.Connections(t.Context()); err != nil || n != 0 {
+		t.Errorf("%d connections, %v", n, err)
+	}
+}
+
 // Nothing of one user reaches the next.
 func TestRedisNextUser(t *testing.T) {
 	e := startRedis(t)
@@ -90,6 +110,17 @@ func TestRedisNextUser(t *testing.T) {
 			return errors.Join(c.Send("ECHO", "theirs"), c.Flush())
 		}},
 		{name: "a command not sent", same: false, first: func(_ context.Context, c *redisconn.Conn) error { return c.Send("ECHO", "theirs") }},
+		{name: "DISCARD refused", first: do("MULTI", "DISCARD x"), same: true},
+		{name: "a goroutine that still asks", same: false, first: func(_ context.Context, c *redisconn.Conn) error {
+			began := make(chan struct{})
+			go func() {
+				close(began)
+				_, _ = c.Do("BLPOP", "nothing", 0)
+			}()
+			<-began
+			time.Sleep(20 * time.Millisecond) // it is on its way
+			return nil
+		}},
 		{name: "a pipeline to its end", same: true, first: func(_ context.Context, c *redisconn.Conn) error {
 			if err := errors.Join(c.Send("ECHO", "a"), c.Send("ECHO", "b"), c.Flush()); err != nil {
 				return err
