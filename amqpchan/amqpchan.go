@@ -27,7 +27,8 @@
 //     error of AMQP (the server has closed the channel with it), when its user
 //     gave up waiting, and when the user changed what it is: a channel that
 //     consumes, has a prefetch limit, a transaction, messages to acknowledge or
-//     listeners is its user's for good. Opening another one is one round trip.
+//     listeners, or that has declared a queue, which AMQP remembers as the one
+//     without a name, is its user's for good. Opening another one is one round trip.
 //     A channel error closes that channel alone; the others of its connection
 //     stay. A channel dies with its connection, and the pool opens others.
 //   - There is no Reset: AMQP has no command that would do it.
@@ -36,7 +37,8 @@
 //     closes a channel that is idle already: Check finds that.
 //   - Abort closes the channel, and not the connection, on which others work:
 //     who waits for a delivery is interrupted. Who waits for a server that is
-//     silent waits for the heartbeat to find that out.
+//     silent waits for the heartbeat to find that out, and who publishes to one
+//     that has stopped reading (an alarm of RabbitMQ's), until it reads again.
 //   - Close closes the channel and waits for the server's answer.
 package amqpchan
 
@@ -128,18 +130,21 @@ func (d *dialer) open(ctx context.Context) (*Channel, error) {
 		if err == nil {
 			return &Channel{Channel: ch, leave: sync.OnceValue(func() error { return d.leave(c) })}, nil
 		}
-		if ch != nil {
-			_ = ch.Close()
-		}
-		return nil, errors.Join(err, d.leave(c))
+		go func() { // nothing of this keeps the pool waiting
+			if ch != nil {
+				_ = ch.Close()
+			}
+			_ = d.leave(c)
+		}()
+		return nil, err
 	case <-ctx.Done():
 		// The connection does not answer: it gets no more channels until it
 		// does. This one is given back when it comes.
 		d.doubt(c, true)
 		go func() {
-			err := <-opened
+			<-opened
 			d.doubt(c, false)
-			if err == nil {
+			if ch != nil {
 				_ = ch.Close()
 			}
 			_ = d.leave(c)

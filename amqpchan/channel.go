@@ -9,9 +9,12 @@ import (
 )
 
 // Channel is an [amqp.Channel] that notes when its user changes what it is.
-// Publishing, and declaring and deleting exchanges, queues and bindings do not;
-// what is overridden here does, and the channel goes when its user gives it
-// back. Who consumes for long should detach it from the pool.
+// Publishing, and declaring exchanges and bindings do not; what is overridden
+// here does, and the channel goes when its user gives it back. Who consumes for
+// long should detach it from the pool.
+//
+// An exclusive queue belongs to the connection, which the channel shares with
+// others: it lasts until that ends, and not only until the channel does.
 type Channel struct {
 	*amqp.Channel
 	leave   func() error // gives its place on the connection back, once
@@ -25,6 +28,29 @@ func (ch *Channel) Close() error { return errors.Join(ch.Channel.Close(), ch.lea
 // close is Close within a ctx. The client has sent its farewell before it
 // waits for the answer, so the server learns of it in any case.
 func (ch *Channel) close(ctx context.Context) error { return within(ctx, ch.Close) }
+
+// QueueDeclare is [amqp.Channel.QueueDeclare]. The channel remembers the queue
+// as the one that an empty name means.
+func (ch *Channel) QueueDeclare(name string, durable, autoDelete, exclusive, noWait bool, args amqp.Table) (amqp.Queue, error) {
+	ch.changed.Store(true)
+	return ch.Channel.QueueDeclare(name, durable, autoDelete, exclusive, noWait, args)
+}
+
+// QueueDeclarePassive is [amqp.Channel.QueueDeclarePassive]. The channel
+// remembers the queue as the one that an empty name means.
+func (ch *Channel) QueueDeclarePassive(name string, durable, autoDelete, exclusive, noWait bool, args amqp.Table) (amqp.Queue, error) {
+	ch.changed.Store(true)
+	return ch.Channel.QueueDeclarePassive(name, durable, autoDelete, exclusive, noWait, args)
+}
+
+// QueueInspect is [amqp.Channel.QueueInspect]. The channel remembers the queue
+// as the one that an empty name means.
+//
+// Deprecated: Use [Channel.QueueDeclarePassive].
+func (ch *Channel) QueueInspect(name string) (amqp.Queue, error) {
+	ch.changed.Store(true)
+	return ch.Channel.QueueInspect(name)
+}
 
 // Consume is [amqp.Channel.Consume].
 func (ch *Channel) Consume(queue, consumer string, autoAck, exclusive, noLocal, noWait bool, args amqp.Table) (<-chan amqp.Delivery, error) {

@@ -2,6 +2,7 @@ package amqpchan
 
 import (
 	"context"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -23,12 +24,14 @@ type dialer struct {
 type connection struct {
 	login    login
 	channels int  // open or about to be
+	most     int  // that it has places for
 	doubts   int  // channels whose opening hangs
 	gone     bool // it is not in all any more
 
-	ready chan struct{}
-	conn  *amqp.Connection
-	err   error
+	cancel context.CancelFunc // ends the dial
+	ready  chan struct{}
+	conn   *amqp.Connection
+	err    error
 }
 
 type login struct{ username, password string }
@@ -48,51 +51,62 @@ func (d *dialer) connection(ctx context.Context) (*connection, error) {
 		select {
 		case <-c.ready:
 		case <-ctx.Done():
-			go func() { // nobody may be left on it
-				<-c.ready
-				_ = d.leave(c)
-			}()
+			go d.leave(c)
 			return nil, context.Cause(ctx)
 		}
-		if c.err == nil && !c.conn.IsClosed() {
+		if d.keeps(c) {
 			return c, nil
 		}
-		err := c.err
-		d.forget(c)
-		_ = d.leave(c)
-		if err != nil {
-			return nil, err
+		if c.err != nil {
+			return nil, c.err
 		}
 	}
+}
+
+// keeps reports whether the caller may keep its place on a connection that is
+// ready: it may be dead, or have fewer places than were taken.
+func (d *dialer) keeps(c *connection) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c.err != nil || c.conn.IsClosed() {
+		d.remove(c)
+		c.channels--
+		return false
+	}
+	if c.channels > c.most {
+		c.channels-- // here, so that no more leave than are too many
+		return false
+	}
+	return true
 }
 
 func (d *dialer) take(ctx context.Context, l login) *connection {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, c := range d.all {
-		if c.login == l && c.channels < d.options.PerConnection && c.doubts == 0 {
+		if c.login == l && c.channels < c.most && c.doubts == 0 {
 			c.channels++
 			return c
 		}
 	}
-	c := &connection{login: l, channels: 1, ready: make(chan struct{})}
+	c := &connection{login: l, channels: 1, most: d.options.PerConnection, ready: make(chan struct{})}
 	d.all = append(d.all, c)
+	// Others may wait for it, so it goes on when its ctx is cancelled, until
+	// nobody waits, but not beyond its deadline.
+	end, bounded := ctx.Deadline()
+	if !bounded {
+		end = time.Now().Add(patience)
+	}
+	ctx, c.cancel = context.WithDeadline(context.WithoutCancel(ctx), end)
 	go d.dial(ctx, c)
 	return c
 }
 
-// dial connects. Others may wait for it, so it goes on when its ctx is
-// cancelled, but not beyond its deadline.
+// dial connects.
 func (d *dialer) dial(ctx context.Context, c *connection) {
 	defer close(c.ready)
+	defer c.cancel()
 	o := d.options
-	end, bounded := ctx.Deadline()
-	ctx = context.WithoutCancel(ctx)
-	if bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, end)
-		defer cancel()
-	}
 	switch {
 	case o.Config.Dial != nil:
 		c.err = errDial
@@ -107,14 +121,35 @@ func (d *dialer) dial(ctx context.Context, c *connection) {
 	if o.Credentials != nil {
 		o.Config.SASL = []amqp.Authentication{&amqp.PlainAuth{Username: c.login.username, Password: c.login.password}}
 	}
+	// The client writes into both.
+	o.Config.Properties = maps.Clone(o.Config.Properties)
+	o.Config.TLSClientConfig = o.Config.TLSClientConfig.Clone()
+	shaken := func() bool { return true }
 	o.Config.Dial = func(network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
-		if err == nil && bounded {
-			err = conn.SetDeadline(end) // the client clears it when it has shaken hands
+		if err == nil {
+			shaken = context.AfterFunc(ctx, func() { conn.Close() })
 		}
 		return conn, err
 	}
 	c.conn, c.err = amqp.DialConfig(o.URL, o.Config)
+	if !shaken() && c.err == nil {
+		c.err = context.Cause(ctx) // it is closed, as soon as it was there
+	}
+	if c.err == nil {
+		if most := int(c.conn.Config.ChannelMax); most > 0 {
+			d.limit(c, most)
+		}
+	}
+}
+
+// limit notes how many channels the server allows on a connection.
+func (d *dialer) limit(c *connection, most int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if most < c.most {
+		c.most = most
+	}
 }
 
 // doubt notes that the opening of a channel hangs, or that it does no more.
@@ -128,13 +163,7 @@ func (d *dialer) doubt(c *connection, on bool) {
 	}
 }
 
-// forget lets nobody else have a place on a connection.
-func (d *dialer) forget(c *connection) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.remove(c)
-}
-
+// remove lets nobody else have a place on a connection. Under the lock.
 func (d *dialer) remove(c *connection) {
 	if !c.gone {
 		c.gone = true
@@ -151,11 +180,18 @@ func (d *dialer) leave(c *connection) error {
 		d.remove(c)
 	}
 	d.mu.Unlock()
-	if !last || c.conn == nil || c.conn.IsClosed() {
+	if !last {
+		return nil
+	}
+	c.cancel()
+	<-c.ready
+	if c.conn == nil || c.conn.IsClosed() {
 		return nil
 	}
 	return c.conn.CloseDeadline(time.Now().Add(farewell))
 }
 
-// farewell is how long a connection's close may take.
-const farewell = 5 * time.Second
+const (
+	patience = 30 * time.Second // of a dial whose ctx has no deadline
+	farewell = 5 * time.Second  // how long a connection's close may take
+)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -55,6 +56,7 @@ func TestRabbitMQ(t *testing.T) {
 	})
 	t.Run("next user", func(t *testing.T) { rabbitNextUser(t, "amqp://guest:guest@"+e.Address) })
 	t.Run("few connections", func(t *testing.T) { fewConnections(t, e) })
+	t.Run("fewer channels than asked for", func(t *testing.T) { channelMax(t, e) })
 	t.Run("credentials", func(t *testing.T) { rabbitCredentials(t, e) })
 }
 
@@ -74,7 +76,7 @@ func rabbitNextUser(t *testing.T, url string) {
 	for _, n := range []next[*amqpchan.Channel]{
 		{name: "nothing", first: passive, same: true},
 		{name: "a message", first: publish("amq.topic"), same: true},
-		{name: "a queue", same: true, first: func(_ context.Context, ch *amqpchan.Channel) error {
+		{name: "a queue", same: false, first: func(_ context.Context, ch *amqpchan.Channel) error {
 			q, err := ch.QueueDeclare("", false, true, false, false, nil)
 			return errors.Join(err, ch.QueueBind(q.Name, "x", "amq.topic", false, nil))
 		}},
@@ -187,6 +189,46 @@ func fewConnections(t *testing.T, e *engine.Engine) {
 		t.Error(err)
 	}
 	has(0, 0)
+}
+
+// When server and client have agreed on fewer channels than PerConnection, a
+// further connection is dialled; what the caller gave stays as it is.
+func channelMax(t *testing.T, e *engine.Engine) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	properties := amqp.Table{"connection_name": "small"}
+	pool, err := pools.New("small", amqpchan.New(amqpchan.Options{
+		URL: "amqp://guest:guest@" + e.Address, Config: amqp.Config{ChannelMax: 2, Properties: properties},
+	}), pools.Settings{Size: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 7 {
+		all.Go(func() {
+			err := pool.Use(ctx, func(ch *amqpchan.Channel) error {
+				if err := passive(ctx, ch); err != nil {
+					return err
+				}
+				return engine.Eventually(ctx, func() error {
+					if held := pool.Stats().Held; held < 7 && pool.Stats().Leases < 7 {
+						return fmt.Errorf("%d channels: %w", held, errLeft)
+					}
+					return nil
+				})
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if len(properties) != 1 {
+		t.Errorf("the caller's properties are %v now", properties)
+	}
+	if err := pool.Close(ctx); err != nil {
+		t.Error(err)
+	}
 }
 
 // After a change of the password a Refresh leaves no channel on a connection
