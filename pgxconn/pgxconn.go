@@ -24,20 +24,23 @@
 //     [Options].Cleaning says, in one round trip.
 //   - Check is pgx's Ping.
 //   - Abort closes the connection below pgx.
-//   - Close takes leave, also when pgx closes a given up connection in the
-//     background, and waits until that is over, so that the server does not
-//     count a connection that the pool has forgotten.
+//   - Close takes leave and waits until the server has closed, and until pgx
+//     has closed in the background what was given up, so that the server does
+//     not count a connection that the pool has forgotten.
 package pgxconn
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/utopia-go/pools"
 )
@@ -67,9 +70,11 @@ type Cleaning int
 const (
 	// Session leaves nothing of SET, SET ROLE, LISTEN, advisory locks,
 	// cursors, temporary tables and the sequences' last values. Prepared
-	// statements stay, pgx's own and those that a user gave a name, since they
-	// do no harm to those who do not know them. It takes a round trip after
-	// each use, in the background.
+	// statements stay, pgx's own and those that a user gave a name. That is
+	// safe where a text means the same to all users, and a name the same text:
+	// not where users have different search_paths, or take one name for two
+	// texts; these need Everything. It takes a round trip after each use, in
+	// the background.
 	Session Cleaning = iota
 
 	// Everything is DISCARD ALL: prepared statements go, too, and each user
@@ -120,11 +125,19 @@ func (o Options) open(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.AfterConnect != nil {
-		if err := o.AfterConnect(ctx, conn); err != nil {
-			return nil, errors.Join(err, leave(ctx, conn))
-		}
+	if o.AfterConnect == nil {
+		return conn, nil
 	}
+	prepared := false
+	defer func() {
+		if !prepared { // or it panics
+			_ = leave(ctx, conn)
+		}
+	}()
+	if err := o.AfterConnect(ctx, conn); err != nil {
+		return nil, err
+	}
+	prepared = true
 	return conn, nil
 }
 
@@ -184,13 +197,19 @@ func broken(conn *pgx.Conn, err error) bool {
 
 // leave closes a connection.
 func leave(ctx context.Context, conn *pgx.Conn) error {
-	err := conn.Close(ctx)
-	select {
-	case <-conn.PgConn().CleanupDone():
-	case <-ctx.Done():
-		conn.PgConn().Conn().Close()
+	network := conn.PgConn().Conn()
+	defer context.AfterFunc(ctx, func() { network.Close() })()
+	var faults []error
+	if !conn.IsClosed() && !conn.PgConn().IsBusy() { // pgx does not wait for the server
+		frontend := conn.PgConn().Frontend()
+		frontend.Send(&pgproto3.Terminate{})
+		faults = append(faults, network.SetDeadline(time.Time{}), frontend.Flush())
+		_, err := io.Copy(io.Discard, network)
+		faults = append(faults, err)
 	}
-	return err
+	_ = conn.Close(ctx) // what it says to a server that has closed comes back as an error
+	<-conn.PgConn().CleanupDone()
+	return errors.Join(append(faults, context.Cause(ctx))...)
 }
 
 // Whether a ctx ended in the middle of a query, pgx tells only its watcher's

@@ -165,6 +165,24 @@ func TestPostgresNextUser(t *testing.T) {
 	}
 }
 
+// When Close has returned, the server does not count the connection any more.
+func TestPostgresClose(t *testing.T) {
+	e := startPostgres(t)
+	connector := pgxconn.New(pgxconn.Options{Config: config(t, e.Address)})
+	for range 20 {
+		conn, err := connector.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := connector.Close(t.Context(), conn); err != nil {
+			t.Error(err)
+		}
+		if n, err := e.Connections(t.Context()); err != nil || n != 0 {
+			t.Errorf("%d connections, %v", n, err)
+		}
+	}
+}
+
 // A connection of which nobody has said how to make it is a clear error.
 func TestPostgresWithoutConfig(t *testing.T) {
 	if _, err := pgxconn.New(pgxconn.Options{}).Open(t.Context()); err == nil || err.Error() != "pgxconn: Options.Config is nil; give what pgx.ParseConfig returned" {
