@@ -9,6 +9,9 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
+// silence is how long nothing may be heard, not even the answer to a ping.
+const silence = 15 * time.Second
+
 // listen hears what is published, until ctx ends. When its connection ends it
 // takes another, and the rooms fetch what was published in between.
 func (s *server) listen(ctx context.Context) error {
@@ -35,17 +38,37 @@ func (s *server) hear(ctx context.Context) error {
 	if err := pubsub.PSubscribe(channels + "*"); err != nil {
 		return err
 	}
+	// A network that has fallen silent says nothing, not even that: so it is
+	// asked, and answers, or Receive gives up.
+	ticker := time.NewTicker(silence / 3)
+	defer ticker.Stop()
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		for {
+			select {
+			case <-ticker.C:
+				_ = pubsub.Ping("")
+			case <-over:
+				return
+			}
+		}
+	}()
 	for {
-		switch heard := pubsub.Receive().(type) {
+		switch heard := pubsub.ReceiveWithTimeout(silence).(type) {
 		case redis.Subscription:
-			s.catchUp(ctx)
+			if err := s.catchUp(ctx); err != nil {
+				return err
+			}
 			s.listening.Do(func() { close(s.listens) })
 		case redis.Message:
 			r := s.room(strings.TrimPrefix(heard.Channel, channels))
 			if m, err := decode(string(heard.Data)); err != nil {
 				log.Print("chat: ", err)
 			} else if r != nil {
-				r.hear(ctx, m)
+				if err := r.hear(ctx, m); err != nil {
+					return err
+				}
 			}
 		case error:
 			return heard

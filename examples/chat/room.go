@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log"
 	"sync"
 )
 
@@ -19,13 +18,18 @@ type room struct {
 
 // hear passes on a message. Numbers come without a gap; where there is one,
 // something was published while nobody listened, and is in the history.
-func (r *room) hear(ctx context.Context, m message) {
+// When that cannot be fetched, the message is not passed on either: it comes
+// with the rest, later.
+func (r *room) hear(ctx context.Context, m message) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m.Number > r.last+1 {
-		r.fetch(ctx)
+		if err := r.fetch(ctx); err != nil {
+			return err
+		}
 	}
 	r.pass(m)
+	return nil
 }
 
 // pass passes on what has not been yet. Under the lock.
@@ -41,29 +45,34 @@ func (r *room) pass(m message) {
 	}
 }
 
-// fetch passes on what the history has and was not heard. Under the lock.
-func (r *room) fetch(ctx context.Context) {
-	missed, err := r.store.history(ctx, r.name, r.last)
+// fetch passes on what the history has and was not heard. A history that ends
+// before what was heard is another one: Redis has lost its data. Under the
+// lock.
+func (r *room) fetch(ctx context.Context) error {
+	history, err := r.store.history(ctx, r.name)
 	if err != nil {
-		log.Printf("chat: the history of %s: %v", r.name, err)
-		return
+		return err
 	}
-	for _, m := range missed {
+	if n := len(history); n == 0 || history[n-1].Number < r.last {
+		r.last = 0
+	}
+	for _, m := range history {
 		r.pass(m)
 	}
+	return nil
 }
 
-func (r *room) catchUp(ctx context.Context) {
+func (r *room) catchUp(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fetch(ctx)
+	return r.fetch(ctx)
 }
 
 // enter sends a socket the history, and from then on all that is said.
 func (r *room) enter(ctx context.Context, s *socket) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	history, err := r.store.history(ctx, r.name, 0)
+	history, err := r.store.history(ctx, r.name)
 	if err != nil {
 		return err
 	}

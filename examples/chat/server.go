@@ -54,8 +54,21 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 
 // close ends all sockets and waits until they have left their rooms.
 func (s *server) close() {
-	s.stop()
+	s.mu.Lock()
+	s.stop() // under the lock: no further socket is added to all
+	s.mu.Unlock()
 	s.all.Wait()
+}
+
+// begins counts a socket, unless the server ends.
+func (s *server) begins() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return false
+	}
+	s.all.Add(1)
+	return true
 }
 
 // room returns a room in which somebody is, or nil.
@@ -66,7 +79,7 @@ func (s *server) room(name string) *room {
 }
 
 // catchUp has every room fetch what was published while nobody listened.
-func (s *server) catchUp(ctx context.Context) {
+func (s *server) catchUp(ctx context.Context) error {
 	s.mu.Lock()
 	var all []*room
 	for _, r := range s.rooms {
@@ -74,8 +87,11 @@ func (s *server) catchUp(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	for _, r := range all {
-		r.catchUp(ctx)
+		if err := r.catchUp(ctx); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // socket is one tab.
@@ -108,7 +124,9 @@ func (s *server) chat(w http.ResponseWriter, r *http.Request) {
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(longest)
-	s.all.Add(1)
+	if !s.begins() {
+		return
+	}
 	defer s.all.Done()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -127,11 +145,9 @@ func (s *server) chat(w http.ResponseWriter, r *http.Request) {
 	in, err := s.enter(ctx, name, sock)
 	if err == nil {
 		defer s.leave(in, sock)
-		if err = s.store.enter(ctx, name, user, 1); err == nil {
+		if err = s.counts(ctx, name, user, 1); err == nil {
 			defer func() {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-				defer cancel()
-				if err := s.store.enter(ctx, name, user, -1); err != nil {
+				if err := s.counts(ctx, name, user, -1); err != nil {
 					log.Printf("chat: %s has left %s: %v", user, name, err)
 				}
 			}()
@@ -142,6 +158,14 @@ func (s *server) chat(w http.ResponseWriter, r *http.Request) {
 		log.Printf("chat: %s in %s: %v", user, name, err)
 		_ = conn.Close(websocket.StatusTryAgainLater, "please come again")
 	}
+}
+
+// counts notes that a user has come or gone, also when the socket ends
+// meanwhile: who was counted must be counted out.
+func (s *server) counts(ctx context.Context, room, user string, by int) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	return s.store.enter(ctx, room, user, by)
 }
 
 // enter finds the socket's room, or makes it. Under the server's lock nobody
@@ -163,9 +187,9 @@ func (s *server) enter(ctx context.Context, name string, sock *socket) (*room, e
 }
 
 func (s *server) leave(r *room, sock *socket) {
+	r.leave(sock) // before the server's lock: a room may wait for Redis
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.leave(sock)
 	if r.expected--; r.expected == 0 {
 		delete(s.rooms, r.name)
 	}

@@ -47,8 +47,10 @@ func (s *store) say(ctx context.Context, room string, m message) error {
 	})
 }
 
-// history returns what is remembered of a room after that number.
-func (s *store) history(ctx context.Context, room string, after int64) (all []message, err error) {
+// history returns what is remembered of a room.
+func (s *store) history(ctx context.Context, room string) (all []message, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience) // the room waits for it
+	defer cancel()
 	err = s.use(ctx, func(conn redis.Conn) error {
 		lines, err := redis.Strings(redis.DoContext(conn, ctx, "LRANGE", "history:"+room, 0, -1))
 		if err != nil {
@@ -59,9 +61,7 @@ func (s *store) history(ctx context.Context, room string, after int64) (all []me
 			if err != nil {
 				return err
 			}
-			if m.Number > after {
-				all = append(all, m)
-			}
+			all = append(all, m)
 		}
 		return nil
 	})
