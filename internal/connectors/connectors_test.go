@@ -5,6 +5,7 @@ package connectors
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/utopia-go/pools"
 	"github.com/utopia-go/pools/internal/engine"
@@ -27,6 +28,7 @@ func subject[T any](t *testing.T, e *engine.Engine, p *proxy.Proxy, s poolstest.
 		return n
 	}
 	s.Silence = func() func() { p.Stall(); return p.Resume }
+	s.Limit = 10 * time.Second // other tests may have the machine
 	return s
 }
 

@@ -25,7 +25,7 @@ import (
 var ErrMissing = errors.New("engine: not installed")
 
 // patience is how long a server may take to start, or to go.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Engine is a server. Its methods are not safe for concurrent use with each
 // other, but for Connections and Terminate.
