@@ -529,6 +529,24 @@ func TestRevokedOnItsWay(t *testing.T) {
 	})
 }
 
+// Who has held for long is revoked, too: the keeper watches over those leases.
+func TestRevokeTheOldest(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		conn := poolstest.Pop(t, pool).Has()
+		time.Sleep(10 * time.Second)
+		if n := pool.RevokeAll(); n != 1 {
+			t.Errorf("%d leases were revoked", n)
+		}
+		if err := conn.Push(); !errors.Is(err, pools.ErrRevoked) {
+			t.Errorf("pushed: %v", err)
+		}
+		synctest.Wait()
+		if n := server.IsOpen(); n != 0 {
+			t.Errorf("%d are open", n)
+		}
+	})
+}
+
 // A Conn that was revoked and then forgotten is found.
 func TestRevokedAndForgotten(t *testing.T) {
 	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
