@@ -11,6 +11,7 @@ require (
 	github.com/rabbitmq/amqp091-go v1.16.0
 	github.com/shirou/gopsutil/v4 v4.26.10
 	github.com/utopia-go/pools v0.0.0-00010101000000-000000000000
+	github.com/utopia-go/pools/amqpchan v0.0.0-00010101000000-000000000000
 	gonum.org/v1/plot v0.17.0
 )
 
