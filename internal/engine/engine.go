@@ -108,8 +108,8 @@ func (e *Engine) Start(ctx context.Context) error {
 // Kill ends the server as a crash does, and waits until it has gone.
 func (e *Engine) Kill() error { return e.signal(syscall.SIGKILL, true) }
 
-// Stop lets the server hang: it keeps its connections, and does not answer.
-// Continue ends that.
+// Stop lets the server hang: it keeps its connections, and does not answer. A
+// server of many threads may still do so for a moment. Continue ends that.
 func (e *Engine) Stop() error     { return e.signal(syscall.SIGSTOP, false) }
 func (e *Engine) Continue() error { return e.signal(syscall.SIGCONT, false) }
 
