@@ -189,12 +189,13 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		return nil
 	}
 	userFault = isTimeout(err)
-	goes := Breaks
+	resource := c.handle.conn.resource
+	goes := Breaks(err)
 	if k.Broken != nil {
-		goes = func(err error) bool { return k.Broken(c.handle.conn.resource, err) }
+		goes = k.Broken(resource, err)
 	}
-	if !goes(err) {
-		dirty = k.Dirty == nil || k.Dirty(c.handle.conn.resource)
+	if !goes {
+		dirty = k.Dirty == nil || k.Dirty(resource)
 		broken = false
 	}
 	return nil
