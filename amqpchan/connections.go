@@ -23,10 +23,9 @@ type dialer struct {
 // conn and err, which are set before ready is closed.
 type connection struct {
 	login    login
-	channels int  // open or about to be
-	most     int  // that it has places for
-	doubts   int  // channels whose opening hangs
-	gone     bool // it is not in all any more
+	channels int // open or about to be
+	most     int // that it has places for
+	doubts   int // channels whose opening hangs
 
 	cancel context.CancelFunc // ends the dial
 	ready  chan struct{}
@@ -165,10 +164,7 @@ func (d *dialer) doubt(c *connection, on bool) {
 
 // remove lets nobody else have a place on a connection. Under the lock.
 func (d *dialer) remove(c *connection) {
-	if !c.gone {
-		c.gone = true
-		d.all = slices.DeleteFunc(d.all, func(other *connection) bool { return other == c })
-	}
+	d.all = slices.DeleteFunc(d.all, func(other *connection) bool { return other == c })
 }
 
 // leave gives a place back. The last one closes the connection.
