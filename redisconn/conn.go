@@ -18,8 +18,9 @@ import (
 type Conn struct {
 	conn    redis.Conn
 	network net.Conn
-	pending atomic.Int64  // answers that nobody has received
-	left    atomic.Uint32 // a state
+	abort   func(net.Conn) // netconn's
+	pending atomic.Int64   // answers that nobody has received
+	left    atomic.Uint32  // a state
 }
 
 // state is what the server may remember of a user.

@@ -45,6 +45,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/netconn"
 )
 
 // Options say how connections are made. The zero value is the Redis of this
@@ -78,8 +79,12 @@ func New(o Options) pools.Connector[*Conn] {
 	if o.Address == "" {
 		o.Address = "127.0.0.1:6379"
 	}
+	network := netconn.Dial(o.Network, o.Address)
+	if o.TLS != nil {
+		network = netconn.DialTLS(o.Network, o.Address, o.TLS)
+	}
 	return pools.Connector[*Conn]{
-		Open:  o.open,
+		Open:  func(ctx context.Context) (*Conn, error) { return o.open(ctx, network) },
 		Close: func(ctx context.Context, c *Conn) error { return c.leave(ctx) },
 		Check: func(ctx context.Context, c *Conn) error { _, err := c.DoContext(ctx, "PING"); return err },
 		Reset: o.reset,
@@ -87,20 +92,20 @@ func New(o Options) pools.Connector[*Conn] {
 		Broken: func(c *Conn, _ error) bool {
 			return c.Err() != nil || c.pending.Load() != 0 || c.left.Load()&lasting != 0
 		},
-		Abort: func(c *Conn) { lowest(c.network).Close() },
+		Abort: (*Conn).interrupt,
 	}
 }
 
-func (o Options) open(ctx context.Context) (*Conn, error) {
+func (o Options) open(ctx context.Context, below pools.Connector[net.Conn]) (*Conn, error) {
 	login, err := o.login(ctx)
 	if err != nil {
 		return nil, err
 	}
-	network, err := o.dial(ctx)
+	network, err := below.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{conn: redis.NewConn(network, o.ReadTimeout, 0), network: network}
+	c := &Conn{conn: redis.NewConn(network, o.ReadTimeout, 0), network: network, abort: below.Abort}
 	if err := o.greet(ctx, c, login, nil); err != nil {
 		network.Close()
 		return nil, err
@@ -124,13 +129,6 @@ func (o Options) login(ctx context.Context) ([]any, error) {
 		return []any{"AUTH", password}, nil
 	}
 	return nil, nil
-}
-
-func (o Options) dial(ctx context.Context) (net.Conn, error) {
-	if o.TLS != nil {
-		return (&tls.Dialer{Config: o.TLS}).DialContext(ctx, o.Network, o.Address)
-	}
-	return new(net.Dialer).DialContext(ctx, o.Network, o.Address)
 }
 
 func (o Options) reset(ctx context.Context, c *Conn) error {
@@ -200,7 +198,7 @@ func (o Options) greet(ctx context.Context, c *Conn, login []any, after func() e
 
 // within runs f, whose calls are interrupted when ctx ends.
 func (c *Conn) within(ctx context.Context, f func() error) error {
-	stop := context.AfterFunc(ctx, func() { lowest(c.network).Close() })
+	stop := context.AfterFunc(ctx, c.interrupt)
 	err := f()
 	if !stop() {
 		return errors.Join(context.Cause(ctx), err) // it is closed now, whatever came of it
@@ -227,11 +225,5 @@ func (c *Conn) leave(ctx context.Context) error {
 	})
 }
 
-// lowest returns what a connection runs on in the end: closing TLS would wait
-// for who is writing.
-func lowest(conn net.Conn) net.Conn {
-	if t, ok := conn.(*tls.Conn); ok {
-		return t.NetConn()
-	}
-	return conn
-}
+// interrupt closes the connection below redigo, and below TLS.
+func (c *Conn) interrupt() { c.abort(c.network) }
