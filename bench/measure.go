@@ -4,22 +4,24 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/utopia-go/pools/bench/crowd"
 	"github.com/utopia-go/pools/bench/rivals"
 )
 
 // Sample is what one measurement of one rival saw, by metric.
 type Sample map[Metric]float64
 
-// Metric names a figure. Smaller is better for all but Share.
+// Metric names a figure. Smaller is better, unless more is.
 type Metric string
 
 const (
 	Time   Metric = "ns/op"     // nanoseconds of the wall clock for one use, over all goroutines
+	Rate   Metric = "uses/s"    // over all goroutines
+	P50    Metric = "p50 ms"    // the median wait
 	P99    Metric = "p99 ms"    // the wait that one use in a hundred exceeds
 	Worst  Metric = "worst ms"  // the longest wait
 	Share  Metric = "share"     // the uses of the goroutine that had fewest, by the mean
@@ -28,7 +30,14 @@ const (
 	Done   Metric = "done ms"   // until the last caller was done, in virtual time
 	Begun  Metric = "begun ms"  // until the last caller had a connection, in virtual time
 	Opened Metric = "opened"    // connections opened beyond those that were warm
+
+	// As the server counted:
+	Sessions Metric = "sessions" // that were opened in all
+	Served   Metric = "served"   // commands or transactions, by the uses
 )
+
+// more reports whether the greater figure is the better one.
+func (m Metric) more() bool { return m == Share || m == Rate }
 
 // warm makes a pool whose connections are all open and idle.
 func warm(ctx context.Context, r rivals.Rival, size int) (rivals.Pool, error) {
@@ -116,56 +125,29 @@ func timed(target time.Duration, measure func(n int) (time.Duration, float64, er
 // had their share. The clock that this needs costs more than some pools do,
 // so Time of a scenario without work comes from uses.
 func waits(ctx context.Context, p rivals.Pool, goroutines int, during time.Duration, work func()) (Sample, error) {
-	var over atomic.Bool
-	var failed atomic.Pointer[error]
-	var ready, all sync.WaitGroup
-	each := make([][]time.Duration, goroutines)
-	start := make(chan struct{})
-	for i := range each {
-		ready.Add(1)
-		all.Go(func() {
-			mine := make([]time.Duration, 0, 4096)
-			var asked time.Time
-			timed := func() {
-				mine = append(mine, time.Since(asked))
-				work()
-			}
-			ready.Done()
-			<-start
-			for !over.Load() {
-				asked = time.Now()
-				if err := p.Do(ctx, timed); err != nil {
-					failed.Store(&err)
-					break
-				}
-			}
-			each[i] = mine
-		})
+	seen, err := crowd.Watch(goroutines, during, func(note func()) func() error {
+		timed := func() {
+			note()
+			work()
+		}
+		return func() error { return p.Do(ctx, timed) }
+	})
+	if err != nil {
+		return nil, err
 	}
-	ready.Wait()
-	began := time.Now()
-	close(start)
-	time.Sleep(during)
-	over.Store(true)
-	all.Wait()
-	took := time.Since(began)
-	if err := failed.Load(); err != nil {
-		return nil, *err
-	}
-	var together []time.Duration
-	fewest := len(each[0])
-	for _, w := range each {
-		together = append(together, w...)
-		fewest = min(fewest, len(w))
-	}
-	slices.Sort(together)
-	n := len(together)
+	return sampleOf(seen), nil
+}
+
+// sampleOf is what a crowd saw, by metric.
+func sampleOf(seen crowd.Seen) Sample {
 	return Sample{
-		Time:  float64(took) / float64(n),
-		P99:   together[n*99/100].Seconds() * 1e3,
-		Worst: together[n-1].Seconds() * 1e3,
-		Share: float64(fewest) * float64(goroutines) / float64(n),
-	}, nil
+		Time:  float64(seen.Took) / float64(seen.Uses),
+		Rate:  float64(seen.Uses) / seen.Took.Seconds(),
+		P50:   seen.P50.Seconds() * 1e3,
+		P99:   seen.P99.Seconds() * 1e3,
+		Worst: seen.Worst.Seconds() * 1e3,
+		Share: seen.Share,
+	}
 }
 
 // awake runs fn beside goroutines that do nothing but yield: an idle

@@ -113,7 +113,7 @@ func pgxpoolTests(ctx context.Context, root, folder string) error {
 		os.WriteFile(filepath.Join(folder, "compat.go"), []byte("package compat\n\nimport _ \"github.com/jackc/pgx/v5/pgxpool\"\n"), 0o600)); err != nil {
 		return err
 	}
-	database := "PGX_TEST_DATABASE=postgres://postgres@" + e.Address + "/postgres?sslmode=disable"
+	database := "PGX_TEST_DATABASE=" + engine.PostgresURL("postgres", e.Address)
 	return test(ctx, "pgxpool", folder, []string{database}, "github.com/jackc/pgx/v5/pgxpool")
 }
 

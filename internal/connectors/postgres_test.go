@@ -22,7 +22,7 @@ func startPostgres(t *testing.T) *engine.Engine {
 }
 
 func config(t *testing.T, address string) *pgx.ConnConfig {
-	c, err := pgx.ParseConfig("postgres://" + engine.PostgresUser + "@" + address + "/postgres?sslmode=disable")
+	c, err := pgx.ParseConfig(engine.PostgresURL(engine.PostgresUser, address))
 	if err != nil {
 		t.Fatal(err)
 	}

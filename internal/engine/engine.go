@@ -117,6 +117,25 @@ func (e *Engine) Continue() error { return e.signal(syscall.SIGCONT, false) }
 // aside.
 func (e *Engine) Connections(ctx context.Context) (int, error) { return e.admin.connections(ctx) }
 
+// Totals are what a server has counted since it started, the questions asked
+// here included.
+type Totals struct {
+	Sessions int // connections that were opened
+	Served   int // commands, or transactions
+}
+
+// Totals asks the server for them: a Redis or a PostgreSQL. PostgreSQL counts
+// what a connection did by the time that it has ended.
+func (e *Engine) Totals(ctx context.Context) (Totals, error) {
+	a, ok := e.admin.(interface {
+		totals(ctx context.Context) (Totals, error)
+	})
+	if !ok {
+		return Totals{}, fmt.Errorf("engine: %s does not count: %w", e.Name, errors.ErrUnsupported)
+	}
+	return a.totals(ctx)
+}
+
 // Terminate has the server end n of its connections, chosen at random.
 func (e *Engine) Terminate(ctx context.Context, n int) error { return e.admin.terminate(ctx, n) }
 

@@ -25,7 +25,7 @@ func TestEngines(t *testing.T) {
 			return func() error { _, err := conn.Do("PING"); return err }, err
 		}},
 		"postgres": {engine.Postgres, func(ctx context.Context, address string) (func() error, error) {
-			conn, err := pgx.Connect(ctx, "postgres://"+engine.PostgresUser+"@"+address+"/postgres?sslmode=disable")
+			conn, err := pgx.Connect(ctx, engine.PostgresURL(engine.PostgresUser, address))
 			return func() error { return conn.Ping(ctx) }, err
 		}},
 		"rabbitmq": {func(ctx context.Context, _ int) (*engine.Engine, error) { return engine.RabbitMQ(ctx) }, func(_ context.Context, address string) (func() error, error) {
@@ -102,6 +102,59 @@ func TestEngines(t *testing.T) {
 			must(e.Continue())
 			must(<-answered)
 			has(1)
+		})
+	}
+}
+
+// A server counts what it did, beside us.
+func TestTotals(t *testing.T) {
+	for name, start := range map[string]func(context.Context, int) (*engine.Engine, error){"redis": engine.Redis, "postgres": engine.Postgres} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			e, err := start(ctx, 5)
+			engine.Need(t, e, err)
+			before, err := e.Totals(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const asked = 100
+			if name == "redis" {
+				conn, err := redis.DialContext(ctx, "tcp", e.Address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range asked {
+					if _, err := conn.Do("PING"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				conn.Close()
+			} else {
+				conn, err := pgx.Connect(ctx, engine.PostgresURL(engine.PostgresUser, e.Address))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range asked {
+					if err := conn.Ping(ctx); err != nil {
+						t.Fatal(err)
+					}
+				}
+				conn.Close(ctx)
+			}
+			if err := engine.Eventually(ctx, func() error {
+				after, err := e.Totals(ctx)
+				if err != nil {
+					return err
+				}
+				// How often this asks is in there, too.
+				if n := after.Sessions - before.Sessions; n != 1 || after.Served-before.Served < asked {
+					return fmt.Errorf("%d sessions and %d served, want 1 and at least %d", n, after.Served-before.Served, asked)
+				}
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

@@ -20,6 +20,12 @@ import (
 // superuser, so the last connections are kept from it.
 const PostgresUser = "app"
 
+// PostgresURL is where a user finds the database of a PostgreSQL at an
+// address: its own or that of a proxy.
+func PostgresURL(user, address string) string {
+	return "postgres://" + user + "@" + address + "/postgres?sslmode=disable"
+}
+
 // Postgres starts a PostgreSQL that allows limit clients, the one by which it
 // is asked aside.
 func Postgres(ctx context.Context, limit int) (*Engine, error) {
@@ -105,7 +111,7 @@ func (a *postgresAdmin) ask(ctx context.Context, query string, args ...any) (n i
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.conn == nil || a.conn.IsClosed() {
-		if a.conn, err = pgx.Connect(ctx, "postgres://postgres@"+a.address+"/postgres?sslmode=disable&connect_timeout=2"); err != nil {
+		if a.conn, err = pgx.Connect(ctx, PostgresURL("postgres", a.address)+"&connect_timeout=2"); err != nil {
 			return 0, err
 		}
 	}
@@ -133,6 +139,14 @@ func (a *postgresAdmin) connections(ctx context.Context) (int, error) {
 func (a *postgresAdmin) terminate(ctx context.Context, n int) error {
 	_, err := a.ask(ctx, "select count(pg_terminate_backend(pid)) from (select pid "+others+" order by random() limit $1) as chosen", n)
 	return err
+}
+
+func (a *postgresAdmin) totals(ctx context.Context) (t Totals, err error) {
+	if t.Sessions, err = a.ask(ctx, "select sessions from pg_stat_database where datname = current_database()"); err != nil {
+		return Totals{}, err
+	}
+	t.Served, err = a.ask(ctx, "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()")
+	return t, err
 }
 
 func (a *postgresAdmin) close() {

@@ -104,6 +104,25 @@ func (a *redisAdmin) terminate(ctx context.Context, n int) error {
 	return err
 }
 
+func (a *redisAdmin) totals(ctx context.Context) (t Totals, err error) {
+	info, err := redis.String(a.do(ctx, "INFO", "stats"))
+	if err != nil {
+		return Totals{}, err
+	}
+	for line := range strings.Lines(info) {
+		switch name, value, _ := strings.Cut(strings.TrimSpace(line), ":"); name {
+		case "total_connections_received":
+			t.Sessions, err = strconv.Atoi(value)
+		case "total_commands_processed":
+			t.Served, err = strconv.Atoi(value)
+		}
+		if err != nil {
+			return Totals{}, err
+		}
+	}
+	return t, nil
+}
+
 func (a *redisAdmin) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

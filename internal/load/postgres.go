@@ -13,7 +13,7 @@ import (
 // Postgres is a PostgreSQL asked by pgx.
 var Postgres = Kind[*pgx.Conn]{
 	Connector: func(address string) pools.Connector[*pgx.Conn] {
-		config, err := pgx.ParseConfig("postgres://" + engine.PostgresUser + "@" + address + "/postgres?sslmode=disable")
+		config, err := pgx.ParseConfig(engine.PostgresURL(engine.PostgresUser, address))
 		if err != nil {
 			panic(err) // the engine's address is none
 		}
