@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -137,27 +136,16 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 	if p.gate.Load()&made == 0 {
 		return Conn[T]{}, ErrZero
 	}
-	// A newcomer that finds nothing yields once and looks again before it
-	// queues: the holder it yields to is often just about to push. So does
-	// one that may not take anything while there is strict order: it has
-	// often just pushed, and the waiter that got that connection runs next,
-	// unless it is kept waiting.
-	for looks := range 2 {
-		if ctx.Err() != nil {
-			ended := ctxError(ctx)
-			p.lock()
-			defer p.unlock()
-			return Conn[T]{}, p.failure(p.now(), ended)
+	if ctx.Err() != nil {
+		ended := ctxError(ctx)
+		p.lock()
+		defer p.unlock()
+		return Conn[T]{}, p.failure(p.now(), ended)
+	}
+	if p.mayTake() {
+		if conn, ok := p.takeConn(); ok {
+			return conn, nil
 		}
-		if p.mayTake() {
-			if conn, ok := p.takeConn(); ok {
-				return conn, nil
-			}
-		}
-		if looks == 1 || !p.busy() {
-			break
-		}
-		runtime.Gosched()
 	}
 	return p.wait(ctx)
 }
@@ -266,22 +254,6 @@ func (p *Pool[T]) takeConn() (Conn[T], bool) {
 		p.track(conn)
 	}
 	return conn, true
-}
-
-// busy reports whether a yield may help: something is lent.
-func (p *Pool[T]) busy() bool {
-	if p.gate.Load()&starving != 0 {
-		return true
-	}
-	for i, s := range p.table.Load().slots {
-		if i == fewSlots {
-			break
-		}
-		if s.word.Load()&stateMask == held {
-			return true
-		}
-	}
-	return false
 }
 
 // clock is nanoseconds since New, and at least 1.

@@ -32,6 +32,7 @@ const (
 	polls        = 32   // of a woken waiter before it sleeps again
 	spareWaiters = 1024 // that are kept for reuse
 	clockEvery   = 64   // while a waiter races, each so many leases of a slot a push looks at the clock
+	breathEvery  = 64   // each so many leases of a slot a waiter that was handed it lets others run
 )
 
 // waiter is a Pop that waits.
@@ -133,6 +134,9 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 			return p.cancelled(w, true) // granted at the instant the ctx ended
 		default:
 			w.leave()
+			if leases(conn.lease)%breathEvery == 0 {
+				breathe()
+			}
 		}
 		if p.gate.Load()&tracking != 0 {
 			p.track(conn)
@@ -140,6 +144,12 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		return conn, nil
 	}
 }
+
+// breathe ends the time slice of the scheduler. Who is handed a connection
+// runs next, in the slice of who handed it on, and does so to the next one:
+// goroutines whose answers have come would wait until the slice is over, after
+// ten milliseconds, each with a connection.
+func breathe() { runtime.Gosched() }
 
 // leave is the last that a Pop does with its waiter.
 func (w *waiter[T]) leave() {
