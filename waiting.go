@@ -32,7 +32,7 @@ const (
 	polls        = 32   // of a woken waiter before it sleeps again
 	spareWaiters = 1024 // that are kept for reuse
 	clockEvery   = 64   // while a waiter races, each so many leases of a slot a push looks at the clock
-	breathEvery  = 64   // each so many leases of a slot a waiter that was handed it lets others run
+	breathEvery  = 16   // each so many leases of a slot a waiter that was handed it lets others run
 )
 
 // waiter is a Pop that waits.

@@ -90,7 +90,21 @@ func (c *Conn) DoContext(ctx context.Context, command string, args ...any) (any,
 	if err := ctx.Err(); err != nil {
 		return nil, err // nothing was sent: the connection is as good as before
 	}
-	return c.do(command, args, func() (any, error) { return redis.DoContext(c.conn, ctx, command, args...) })
+	return c.do(command, args, func() (any, error) {
+		return c.until(ctx, func() (any, error) { return c.conn.Do(command, args...) })
+	})
+}
+
+// until gives the connection up when ctx ends before call has returned. redigo
+// does the same, with a goroutine for each call.
+func (c *Conn) until(ctx context.Context, call func() (any, error)) (any, error) {
+	stop := context.AfterFunc(ctx, c.interrupt)
+	answer, err := call()
+	if !stop() {
+		_ = c.conn.Close() // redigo may have the answer, and not know that nothing comes after it
+		return nil, ctx.Err()
+	}
+	return answer, err
 }
 
 // DoWithTimeout is Do, and gives the connection up when the answer has not
@@ -134,7 +148,7 @@ func (c *Conn) Receive() (any, error) {
 // the answer has come.
 func (c *Conn) ReceiveContext(ctx context.Context) (any, error) {
 	defer c.received()
-	return redis.ReceiveContext(c.conn, ctx)
+	return c.until(ctx, c.conn.Receive)
 }
 
 // ReceiveWithTimeout is Receive, and gives the connection up when the answer
