@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/utopia-go/pools/bench/rivals"
@@ -86,9 +87,31 @@ func (run *Run) bars() []Bar {
 	add("yield: allocations for one use", result("yield").figures(us, Allocs), 0.001)
 	add("spike: done, ms", result("spike").figures(us, Done), 20)
 	add("spike: more opened", result("spike").figures(us, Opened), 2)
+	for _, s := range realServers {
+		r := result(s.name)
+		for _, ours := range s.clients {
+			for _, rival := range s.clients {
+				if ours.Kind != rivals.OurClient || rival.Kind != rivals.Client || ours.as == cleaned {
+					continue
+				}
+				text := s.name + ", %s: " + ours.Name + " / " + rival.Name
+				if values := r.ratios(ours.Name, rival.Name, Rate); len(values) > 0 {
+					all = append(all, Bar{fmt.Sprintf(text, Rate), values, level, true})
+				}
+				add(fmt.Sprintf(text, P99), r.ratios(ours.Name, rival.Name, P99), 1)
+				add(fmt.Sprintf(text, Worst), r.ratios(ours.Name, rival.Name, Worst), 1)
+			}
+			if ours.Kind == rivals.OurClient {
+				add(s.name+", sessions: "+ours.Name, r.figures(ours.Name, Sessions), clientConnections)
+			}
+		}
+	}
 	add("cold start: all begun, ms", result("cold start").figures(us, Begun), 450)
 	return all
 }
+
+// level is the least part of a rival's rate that still is no less than it.
+const level = 0.97
 
 // fair is the least share of a rival that starves nobody.
 const fair = 0.9

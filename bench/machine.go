@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/cpu"
@@ -63,6 +64,9 @@ func checkModules(info *debug.BuildInfo, all []rivals.Rival) ([]string, error) {
 			ours = r.Module
 		}
 		from[r.Module] = true
+		if r.Real == nil {
+			continue
+		}
 		if pkg := r.Real.PkgPath(); r.Package != pkg {
 			return nil, fmt.Errorf("%s: its pool is of package %q and not of %q", r.Name, pkg, r.Package)
 		}
@@ -74,6 +78,8 @@ func checkModules(info *debug.BuildInfo, all []rivals.Rival) ([]string, error) {
 			delete(from, d.Path)
 			found = append(found, d.Path+" (this checkout)")
 			continue
+		case ours != "" && strings.HasPrefix(d.Path, ours+"/"):
+			continue // of this checkout, too
 		case d.Replace != nil:
 			return nil, fmt.Errorf("module %s is replaced by %s; measure the real one", d.Path, d.Replace.Path)
 		case d.Sum == "":

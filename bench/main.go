@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/utopia-go/pools/bench/rivals"
+	"github.com/utopia-go/pools/internal/engine"
 )
 
 const (
@@ -51,6 +52,7 @@ type Run struct {
 	Rounds  int
 	Target  time.Duration
 	Results []*Result
+	Missing string // why there are no real servers, if there are none
 
 	patience time.Duration // left to wait for others
 }
@@ -90,7 +92,7 @@ func main() {
 	switch {
 	case err != nil:
 		fail(fmt.Errorf("-rivals: %w", err))
-	case !slices.ContainsFunc(rivals.All, func(r rivals.Rival) bool { return rivalNames.MatchString(r.Name) }):
+	case !slices.ContainsFunc(everybody(), func(r rivals.Rival) bool { return rivalNames.MatchString(r.Name) }):
 		fail(fmt.Errorf("-rivals %q matches no rival", *who))
 	case flag.NArg() > 0:
 		fail(fmt.Errorf("unknown argument %q; see -h", flag.Arg(0)))
@@ -197,13 +199,23 @@ func fail(err error) {
 }
 
 // measure runs the rounds of all scenarios that match.
-func (run *Run) measure(scenarioNames, rivalNames *regexp.Regexp) error {
+func (run *Run) measure(scenarioNames, rivalNames *regexp.Regexp) (err error) {
 	cpus, err := newClock()
 	if err != nil {
 		return fmt.Errorf("cannot tell how much of the machine others use: %w", err)
 	}
 	debug.SetGCPercent(gcPercent)
-	for _, s := range scenarios(spinner(time.Microsecond)) {
+	real, err := startServers(context.Background(), scenarioNames)
+	switch {
+	case errors.Is(err, engine.ErrMissing) && os.Getenv("CI") != "true":
+		run.Missing = err.Error()
+	case err != nil:
+		return err
+	default:
+		defer func() { err = errors.Join(err, real.close()) }()
+		run.Machine.Modules = append(run.Machine.Modules, real.newModules(run.Machine.Modules)...)
+	}
+	for _, s := range append(scenarios(spinner(time.Microsecond)), real.scenarios()...) {
 		if scenarioNames.MatchString(s.Name) {
 			all := s.Who
 			s.Who = func(r rivals.Rival) bool { return rivalNames.MatchString(r.Name) && all(r) }
@@ -225,13 +237,19 @@ func (run *Run) measure(scenarioNames, rivalNames *regexp.Regexp) error {
 // the machine meanwhile, unless that has happened too often.
 func (run *Run) round(r *Result, cpus *clock) error {
 	for {
+		if r.Scenario.Apart { // what the servers use looks like others' doing
+			if err := run.waitForQuiet(cpus); err != nil {
+				return err
+			}
+		}
 		before, err := cpus.read()
 		if err != nil {
 			return err
 		}
 		samples := make(map[string]Sample)
-		for _, i := range rand.Perm(len(rivals.All)) {
-			rival := rivals.All[i]
+		all := everybody()
+		for _, i := range rand.Perm(len(all)) {
+			rival := all[i]
 			if !r.Scenario.Who(rival) {
 				continue
 			}
@@ -243,7 +261,7 @@ func (run *Run) round(r *Result, cpus *clock) error {
 		if err != nil {
 			return err
 		}
-		noisy := others(before, after) > tooMuch
+		noisy := !r.Scenario.Apart && others(before, after) > tooMuch
 		if noisy && r.Dropped < run.Rounds && run.patience > 0 {
 			r.Dropped++
 			if err := run.waitForQuiet(cpus); err != nil {
@@ -296,6 +314,16 @@ func (r *Result) figures(rival string, m Metric) []float64 {
 	return all
 }
 
+// times returns how many times worse than ours a rival's metric is, in every
+// round.
+func (r *Result) times(rival string, m Metric) []float64 {
+	us := r.Scenario.us()
+	if m.more() {
+		return r.ratios(us, rival, m)
+	}
+	return r.ratios(rival, us, m)
+}
+
 // ratios returns rival a's metric by rival b's, in every round.
 func (r *Result) ratios(a, b string, m Metric) []float64 {
 	var all []float64
@@ -309,7 +337,7 @@ func (r *Result) ratios(a, b string, m Metric) []float64 {
 	return all
 }
 
-// rivals returns who took part, in the order of rivals.All.
+// rivals returns who took part, in the order of everybody.
 func (r *Result) rivals() []rivals.Rival {
 	took := make(map[string]bool)
 	for _, samples := range r.Rounds {
@@ -318,7 +346,7 @@ func (r *Result) rivals() []rivals.Rival {
 		}
 	}
 	var all []rivals.Rival
-	for _, rival := range rivals.All {
+	for _, rival := range everybody() {
 		if took[rival.Name] {
 			all = append(all, rival)
 		}

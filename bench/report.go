@@ -40,6 +40,16 @@ func (run *Run) markdown(picture string) string {
 	p("- Who queues first is served first with puddle, redigo, mutex+slice and channels. With pools it may be overtaken")
 	p("  for a millisecond, by goroutines that run anyhow; with mutex+cond, go-commons-pool and database/sql for longer.\n")
 
+	if run.Missing != "" {
+		p("Rows with real servers are missing: %s.\n", run.Missing)
+	} else if slices.ContainsFunc(run.Results, func(r *Result) bool { return r.Scenario.Apart }) {
+		p("Rows with real servers: each client is a process of its own with %d connections, measured for %v after a fifth", clientConnections, serverTime(run.Target))
+		p("of that to open them; the server runs on the same processors, so a figure tells what client and server take together.")
+		p("uses/s, p50, p99 and worst are of whole uses, from asking for a connection to having given it back, as the")
+		p("goroutines saw them. The server counted sessions, which were opened in all, and served, its commands or")
+		p("transactions by the uses. Rounds are not dropped there: to others' programs, the servers look the same.\n")
+	}
+
 	if bars := run.bars(); len(bars) > 0 {
 		p("## What we hold ourselves to\n")
 		p("| figure | seen | spread | bar | |\n|---|--:|--:|--:|---|")
@@ -93,11 +103,12 @@ func (run *Run) markdown(picture string) string {
 			}
 		}
 		p("%s × ours |\n%s--:|", header, rule)
+		us := r.Scenario.us()
 		for _, rival := range r.rivals() {
 			name := rival.Name
 			line := "| " + name + " |"
-			if name == "pools" {
-				line = "| **pools** |"
+			if name == us {
+				line = "| **" + us + "** |"
 			}
 			for _, m := range r.Scenario.Metrics {
 				low, mid, high := quartiles(r.figures(name, m))
@@ -107,7 +118,7 @@ func (run *Run) markdown(picture string) string {
 				}
 			}
 			times := "" // of what is nothing
-			if ratios := r.ratios(name, "pools", r.Scenario.Metrics[0]); len(ratios) > 0 && name != "pools" {
+			if ratios := r.times(name, r.Scenario.Metrics[0]); len(ratios) > 0 && name != us {
 				times = number(median(ratios))
 			}
 			p("%s %s |", line, times)
@@ -116,7 +127,7 @@ func (run *Run) markdown(picture string) string {
 	}
 
 	p("## Who is who\n")
-	for _, r := range rivals.All {
+	for _, r := range everybody() {
 		p("- **%s**: %s.", r.Name, r.What)
 	}
 	p("\nNot here: Vitess' smartconnpool, silenceper/pool and fatih/pool.")
@@ -128,14 +139,14 @@ func (run *Run) losses() []string {
 	var all []string
 	for _, r := range run.Results {
 		for _, m := range r.Scenario.Metrics {
-			ours := r.figures("pools", m)
+			ours := r.figures(r.Scenario.us(), m)
 			if len(ours) == 0 {
 				continue
 			}
 			mine := median(ours)
 			var better []string
-			for _, rival := range rivals.All {
-				if !slices.Contains(contenders, rival.Kind) {
+			for _, rival := range r.rivals() {
+				if !slices.Contains(contenders, rival.Kind) && rival.Kind != rivals.Client {
 					continue
 				}
 				theirs := r.figures(rival.Name, m)
@@ -143,12 +154,12 @@ func (run *Run) losses() []string {
 					continue
 				}
 				other := median(theirs)
-				if m == Share && other > mine*1.03 || m != Share && other < mine*0.97 && (m != Allocs || mine > 0.01) {
+				if m.more() && other > mine*1.03 || !m.more() && other < mine*0.97 && (m != Allocs || mine > 0.01) {
 					better = append(better, rival.Name+" "+number(other))
 				}
 			}
 			if better != nil {
-				all = append(all, fmt.Sprintf("%s, %s: %s; pools %s", r.Name, m, strings.Join(better, ", "), number(mine)))
+				all = append(all, fmt.Sprintf("%s, %s: %s %s", r.Name, m, strings.Join(better, ", ")+"; "+r.Scenario.us(), number(mine)))
 			}
 		}
 	}

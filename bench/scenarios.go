@@ -16,12 +16,22 @@ type Scenario struct {
 	Procs   int      // GOMAXPROCS
 	Metrics []Metric // in the order of the report's columns
 	Shown   bool     // in the picture
+	Us      string   // whose figures are ours; "" is pools
+	Apart   bool     // other programs do the work
 
 	// Who takes part.
 	Who func(r rivals.Rival) bool
 
 	// Measure measures one rival, for about as long as target.
 	Measure func(ctx context.Context, r rivals.Rival, target time.Duration) (Sample, error)
+}
+
+// us is the rival that the others are held against.
+func (s Scenario) us() string {
+	if s.Us == "" {
+		return "pools"
+	}
+	return s.Us
 }
 
 // sharing is a Scenario on a warm pool.

@@ -31,12 +31,12 @@ type pool struct {
 
 // rivals make a pool of up to size connections to the server at a URL.
 var rivals = map[string]func(ctx context.Context, url string, size int) (pool, error){
-	"pgxpool":         pgxPool,
-	"pools+pgxconn":   pgxConn(pgxconn.Rollback),
-	"pgxconn, clean":  pgxConn(pgxconn.Session),
-	"go-redis":        goRedis,
-	"redigo":          redigo,
-	"pools+redisconn": redisConn,
+	"pgxpool":              pgxPool,
+	"pools+pgxconn":        pgxConn(pgxconn.Rollback),
+	"pools+pgxconn, clean": pgxConn(pgxconn.Session),
+	"go-redis":             goRedis,
+	"redigo":               redigo,
+	"pools+redisconn":      redisConn,
 }
 
 func main() {

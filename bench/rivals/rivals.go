@@ -37,6 +37,10 @@ const (
 	Floor               // what a pool cannot be faster than, or not a pool
 	Ours
 	Variant // ours with an option on
+
+	// With connections to a real server, each in a program of its own:
+	Client
+	OurClient
 )
 
 // Rival is a way to share resources.
@@ -51,7 +55,7 @@ type Rival struct {
 	New func(size int, open func() *Resource) Pool
 
 	// Real is the type of the rival's own pool, and Package where it must come
-	// from; "" is for types without a package, as chan.
+	// from; "" is for types without a package, as chan. Clients have neither.
 	Real    reflect.Type
 	Package string
 }
