@@ -102,6 +102,13 @@ func TestReport(t *testing.T) {
 		{Scenario: alone, Name: alone.Name, Dropped: 2, Rounds: []map[string]Sample{round(10, 100, 9), round(10, 120, 9), round(12, 240, 6)}},
 		{Scenario: slots, Name: slots.Name, Rounds: []map[string]Sample{round(31, 100, 60)}},
 	}}
+	served := func(ours, pgxpool float64) map[string]Sample {
+		return map[string]Sample{"pools+pgxconn": {Rate: ours, P99: 1}, "pgxpool": {Rate: pgxpool, P99: 2}}
+	}
+	run.Results = append(run.Results, &Result{
+		Scenario: Scenario{Name: "select 1, 64", Us: "pools+pgxconn", Apart: true, Metrics: []Metric{Rate, P99}},
+		Name:     "select 1, 64", Rounds: []map[string]Sample{served(900, 1000)},
+	})
 	text := run.markdown("BENCHMARKS.svg")
 	for _, want := range []string{
 		"4 rounds of all scenarios were kept; 2 were",
@@ -111,6 +118,11 @@ func TestReport(t *testing.T) {
 		"- alone, ns/op: channel 9; pools 10",
 		"| puddle | 120 | 110 to 180 | 12 |",
 		"(BENCHMARKS.svg)",
+		"| select 1, 64, uses/s: pools+pgxconn / pgxpool | 0.9 | 0.9 | at least 0.97 | **not met** |",
+		"| select 1, 64, p99 ms: pools+pgxconn / pgxpool | 0.5 | 0.5 | at most 1 | met |",
+		"- select 1, 64, uses/s: pgxpool 1,000; pools+pgxconn 900",
+		"| **pools+pgxconn** | 900 | 1 |  |",
+		"| pgxpool | 1,000 | 2 | 0.9 |",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q:\n%s", want, text)
