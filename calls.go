@@ -106,8 +106,7 @@ func (p *Pool[T]) abandon(c *call, end func(c *call, err error)) {
 	c.over, c.abandoned = true, true
 	p.running--
 	p.abandonments++
-	p.log(levelError, "pools: a call hangs and is abandoned", "call", "Connector."+c.name,
-		"for", time.Duration(p.now()-c.since), "keeps its slot", c.keepsSlot)
+	p.happen(Event{Kind: EventHung, Call: c.name, Took: time.Duration(p.now() - c.since)}, nil, nil)
 	end(c, ErrAbandoned)
 	p.callEnded()
 }
@@ -172,7 +171,8 @@ func (p *Pool[T]) empty(s *slot[T]) {
 		s.conn.cleanup.Stop()
 	}
 	s.handle.Store(nil)
-	s.conn, s.holder = nil, nil
+	s.forget()
+	s.conn = nil
 	if s.generation != 0 {
 		p.replaced(s.generation)
 		s.generation = 0

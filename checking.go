@@ -123,8 +123,7 @@ func (p *Pool[T]) startChecks() {
 		helped := p.forWaiters + p.opening + p.gone - p.hung
 		if !p.down() && p.taken >= p.settings.Size && p.queue.len > helped {
 			p.takeOut(s, word)
-			p.closedAs("Check", errSuspected)
-			p.close(s)
+			p.close(s, ReasonCheck, errSuspected)
 		}
 	}
 }
@@ -143,7 +142,7 @@ func (p *Pool[T]) check(s *slot[T], forWaiter bool) {
 	}
 	s.word.Store(with(s.word.Load(), checking))
 	s.suspected = false
-	p.try(s, "Check", timeout, p.connector.Check, func(c *call, err error) {
+	p.try(s, "Check", ReasonCheck, timeout, p.connector.Check, func(c *call, err error) {
 		s.checkedAt = p.now()
 		if forWaiter {
 			p.forWaiters--
@@ -164,7 +163,7 @@ func (p *Pool[T]) check(s *slot[T], forWaiter bool) {
 // reset makes a returned connection clean.
 func (p *Pool[T]) reset(s *slot[T]) {
 	s.word.Store(with(s.word.Load(), resetting))
-	p.try(s, "Reset", p.settings.ResetTimeout, p.connector.Reset, func(c *call, err error) {
+	p.try(s, "Reset", ReasonReset, p.settings.ResetTimeout, p.connector.Reset, func(c *call, err error) {
 		if err == nil {
 			p.typicalReset = max(time.Duration(p.now()-c.since), 1)
 		}
@@ -176,11 +175,11 @@ var errSuspected = errors.New("another one failed its check, and there was no ti
 // try calls Check or Reset for a connection, which is about to be idle then:
 // it is released when the call succeeds and closed when it does not.
 // Before that, ended sees how it went.
-func (p *Pool[T]) try(s *slot[T], name string, timeout time.Duration, fn func(context.Context, T) error, ended func(*call, error)) {
+func (p *Pool[T]) try(s *slot[T], name string, why Reason, timeout time.Duration, fn func(context.Context, T) error, ended func(*call, error)) {
 	p.aboutIdle++
-	resource := s.conn.resource
+	conn := s.conn
 	p.run(name, context.Background(), timeout, func(ctx context.Context) error {
-		return fn(ctx, resource)
+		return fn(ctx, conn.resource)
 	}, func(c *call, err error) {
 		p.aboutIdle--
 		ended(c, err)
@@ -189,13 +188,11 @@ func (p *Pool[T]) try(s *slot[T], name string, timeout time.Duration, fn func(co
 			p.release(s)
 		case c.abandoned:
 			// Its Close may not run beside the call that hangs; late does it.
-			p.closedAs(name, err)
 			p.vacate(s, c)
 		default:
-			p.closedAs(name, err)
-			p.close(s)
+			p.close(s, why, err)
 		}
 	}, func(c *call, err error) {
-		p.closeLate(s, resource, c.keepsSlot)
+		p.closeLate(s, conn, c.keepsSlot)
 	})
 }

@@ -16,23 +16,18 @@ var errCloseWait = fmt.Errorf("waited for %v (the ctx has no deadline)", closeWa
 type ending struct {
 	closed  bool
 	closers int           // Closes that wait
-	done    chan struct{} // closed when the pool is, nothing is open and every call over or abandoned
+	done    chan struct{} // closed when the pool is, nothing is open, every call over or abandoned, and all told
 	over    bool          // done is closed
 }
 
-// closedAs logs why a connection goes.
-func (p *Pool[T]) closedAs(name string, err error) {
-	p.log(levelWarn, "pools: a connection goes", "failed", "Connector."+name, "error", err)
-}
-
 // close closes the connection of a slot that the pool owns, in the
-// background. The slot is taken until that is over or abandoned.
-func (p *Pool[T]) close(s *slot[T]) {
-	resource := s.conn.resource
+// background. The slot is taken until that is over or abandoned. cause is the
+// error that made it go, or nil.
+func (p *Pool[T]) close(s *slot[T], why Reason, cause error) {
 	s.conn.cleanup.Stop()
 	s.word.Store(with(s.word.Load(), closing))
 	p.gone++
-	p.runClose(resource, func(c *call, err error) { p.vacate(s, c) }, func(c *call) {
+	p.runClose(s.conn, why, cause, func(c *call, err error) { p.vacate(s, c) }, func(c *call) {
 		if c.keepsSlot {
 			p.free(s)
 		}
@@ -41,28 +36,29 @@ func (p *Pool[T]) close(s *slot[T]) {
 
 // closeLate closes what an abandoned call left behind; s waits for it if the
 // call keeps its slot.
-func (p *Pool[T]) closeLate(s *slot[T], resource T, keepsSlot bool) {
+func (p *Pool[T]) closeLate(s *slot[T], conn *connection[T], keepsSlot bool) {
 	free := func() {
 		if keepsSlot {
 			p.free(s)
 		}
 	}
-	p.runClose(resource, func(c *call, err error) {
+	p.runClose(conn, ReasonAbandoned, nil, func(c *call, err error) {
 		if !c.abandoned {
 			free()
 		}
 	}, func(*call) { free() })
 }
 
-func (p *Pool[T]) runClose(resource T, end func(*call, error), late func(*call)) {
+func (p *Pool[T]) runClose(conn *connection[T], why Reason, cause error, end func(*call, error), late func(*call)) {
 	closed := func(err error) {
-		p.closes++
+		p.closedBy[why]++
 		if err != nil {
-			p.log(levelWarn, "pools: close failed", "error", err)
+			p.happen(Event{Kind: EventCallFailed, Call: "Close", Err: err}, conn, nil)
 		}
+		p.happen(Event{Kind: EventClosed, Reason: why, Took: time.Duration(p.now() - conn.openedAt), Err: cause}, conn, nil)
 	}
 	p.run("Close", context.Background(), p.settings.CloseTimeout, func(ctx context.Context) error {
-		return p.connector.Close(ctx, resource)
+		return p.connector.Close(ctx, conn.resource)
 	}, func(c *call, err error) {
 		if !c.abandoned {
 			closed(err)
@@ -82,7 +78,7 @@ func (p *Pool[T]) settleClosed() {
 	for _, s := range p.table.Load().slots {
 		word := s.word.Load()
 		if unused(word) && p.takeOut(s, word) {
-			p.close(s)
+			p.close(s, ReasonClose, nil)
 		}
 	}
 	p.ended()
@@ -90,7 +86,7 @@ func (p *Pool[T]) settleClosed() {
 
 // ended tells Close when nothing is left.
 func (p *Pool[T]) ended() {
-	if p.closed && p.taken == p.hung && p.running == 0 && !p.over {
+	if p.closed && p.taken == p.hung && p.running == 0 && p.happened == nil && p.telling.Load() == 0 && !p.over {
 		p.over = true
 		close(p.done)
 		if p.keeper != nil {
@@ -107,7 +103,7 @@ func (p *Pool[T]) ended() {
 // still in use by [Connector.Abort], if there is one, and returns a
 // [*CloseError] that names them; they are closed when they come back, and a
 // further Close waits for them. A holder that closes its own pool waits for
-// itself: it gets that error.
+// itself, as do an Observer and a Logger: they get that error.
 func (p *Pool[T]) Close(ctx context.Context) error {
 	if p.gate.Load()&made == 0 {
 		return ErrZero
@@ -182,6 +178,7 @@ func (p *Pool[T]) left(err error) *CloseError {
 		}
 	}
 	slices.Sort(e.Abandoned)
+	e.Telling = int(p.telling.Load())
 	return e
 }
 

@@ -124,8 +124,10 @@ var (
 	process     = fmt.Sprintf("%06x", rand.N(1<<24)) // tells processes apart in IDs
 )
 
-func (p *Pool[T]) id(c *connection[T]) string {
-	return fmt.Sprintf("%s-%s-%d", p.name, process, c.number)
+func (p *Pool[T]) id(c *connection[T]) string { return connectionID(p.name, c.number) }
+
+func connectionID(pool string, number uint64) string {
+	return fmt.Sprintf("%s-%s-%d", pool, process, number)
 }
 
 // end ends the lease: the slot passes from the holder to the pool, in state
@@ -143,14 +145,16 @@ func (p *Pool[T]) end(c Conn[T]) error {
 	// watched or revoked stays so unless another end of it is faster.
 	if s.word.CompareAndSwap(with(c.lease, watched), with(c.lease, returning)) {
 		s.handle.Store(c.handle)
+		p.useEnded(s, c)
 		return nil
 	}
 	if s.word.CompareAndSwap(with(c.lease, revoked), with(c.lease, returning)) {
-		p.close(s)
+		p.useEnded(s, c)
+		p.close(s, ReasonRevoked, nil)
 		return ErrRevoked
 	}
 	p.misused++
-	p.log(levelWarn, "pools: an ended lease was pushed, destroyed or detached again", "connection", p.id(c.handle.conn))
+	p.happen(Event{Kind: EventMisused}, c.handle.conn, nil)
 	return ErrNotHeld
 }
 
@@ -176,10 +180,10 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		defer p.unlock()
 		switch {
 		case destroy:
-			p.close(s)
+			p.close(s, ReasonDestroyed, err)
 		case broken:
 			p.suspect(!userFault)
-			p.close(s)
+			p.close(s, ReasonBroken, err)
 		default:
 			p.returned(s, dirty)
 		}
@@ -204,9 +208,10 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 // returned is what becomes of a slot whose lease has ended well. A dirty
 // connection needs its Reset.
 func (p *Pool[T]) returned(s *slot[T], dirty bool) {
+	why := p.leaves(s)
 	switch {
-	case p.leaves(s):
-		p.close(s)
+	case why != 0:
+		p.close(s, why, nil)
 		p.settle()
 	case dirty && p.connector.Reset != nil:
 		p.reset(s)

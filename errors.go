@@ -89,6 +89,7 @@ type CloseError struct {
 	Held      []Holder // connections that are still lent
 	Abandoned []string // calls of the connector that hang, as "Open for 12s"
 	Busy      int      // connections that are just being opened, checked, reset or closed
+	Telling   int      // events that an Observer or the Logger is just being told
 	Err       error    // why the wait ended: the ctx's error, that 30 s were over, or ErrAbandoned when all but hung calls was over
 }
 
@@ -107,6 +108,9 @@ func (e *CloseError) Error() string {
 	}
 	if e.Busy > 0 {
 		fmt.Fprintf(&b, " %d are being opened, checked, reset or closed,", e.Busy)
+	}
+	if e.Telling > 0 {
+		fmt.Fprintf(&b, " %d events are being told,", e.Telling)
 	}
 	return strings.TrimSuffix(b.String(), ",")
 }

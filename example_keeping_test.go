@@ -25,8 +25,6 @@ func ExampleSettings_lifetimes() {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	defer pool.Close(ctx)
-
 	for range 6 {
 		conn, err := pool.Pop(ctx)
 		if err != nil {
@@ -35,7 +33,10 @@ func ExampleSettings_lifetimes() {
 		fmt.Println("use", conn.Uses())
 		_ = conn.Push()
 	}
-	fmt.Println("expired", pool.Stats().Expired)
+	if err := pool.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("used up:", pool.Stats().ClosedBy[pools.ReasonUses])
 	// Output:
 	// use 1
 	// use 2
@@ -43,7 +44,7 @@ func ExampleSettings_lifetimes() {
 	// use 1
 	// use 2
 	// use 3
-	// expired 2
+	// used up: 2
 }
 
 // One connection is always ready. While nobody uses it, it is checked now and

@@ -20,6 +20,7 @@ type AnyPool interface {
 	Stats() Stats
 	Settings() Settings
 	Connections() iter.Seq[Connection]
+	Events() []Event
 	Configure(change func(*Settings)) error
 	Refresh(ctx context.Context, over time.Duration) error
 	Pause()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"time"
 )
@@ -28,13 +29,31 @@ type holder struct {
 	stack     [32]uintptr
 }
 
-// track leaves the caller's stack in the slot that it holds.
-func (p *Pool[T]) track(conn Conn[T]) {
-	h := &holder{lease: leases(conn.lease), goroutine: goroutineID()}
-	h.depth = runtime.Callers(2, h.stack[:])
-	p.lock()
-	defer p.unlock()
-	conn.handle.slot.holder = h
+// profile shows the holders of all pools to /debug/pprof and its tools.
+var profile = holderProfile()
+
+func holderProfile() *pprof.Profile {
+	const name = "pools"
+	if p := pprof.Lookup(name); p != nil {
+		return p // another major version of this package is in the program
+	}
+	return pprof.NewProfile(name)
+}
+
+// newHolder is who calls now.
+func newHolder(lease uint64) *holder {
+	h := &holder{lease: leases(lease), goroutine: goroutineID()}
+	h.depth = runtime.Callers(3, h.stack[:])
+	profile.Add(h, 3)
+	return h
+}
+
+// forget lets go of who held the slot.
+func (s *slot[T]) forget() {
+	if s.holder != nil {
+		profile.Remove(s.holder)
+		s.holder = nil
+	}
 }
 
 // holderIn returns who has the slot whose word this is, or nil if nobody has

@@ -199,9 +199,7 @@ func (p *Pool[T]) tendLent(s *slot[T], due func(int64) bool) {
 	if after := p.settings.LeakAfter; after > 0 && s.reported != leases(word) && due(s.seenAt+int64(after)) {
 		s.reported = leases(word)
 		p.leaks++
-		h := p.holderOf(s, word)
-		p.log(levelWarn, "pools: a connection has been held for longer than LeakAfter", "connection", h.ID,
-			"for", time.Duration(p.now()-s.seenAt), "goroutine", h.Goroutine, "taken at", h.Stack)
+		p.happen(Event{Kind: EventLeaked, Took: time.Duration(p.now() - s.seenAt)}, s.conn, s.holderIn(word))
 	}
 	letGo := due(s.seenAt + letGoAfter)
 	s.leaving = due(p.lifeEnds(s))
@@ -225,39 +223,41 @@ func (p *Pool[T]) tendLent(s *slot[T], due func(int64) bool) {
 func (p *Pool[T]) loseLease(s *slot[T]) { // model: lost
 	s.conn.lost.Store(false) // report once
 	p.lost++
-	h := p.holderOf(s, s.seen)
-	p.log(levelError, "pools: a Conn was forgotten without Push", "connection", h.ID,
-		"goroutine", h.Goroutine, "taken at", h.Stack, "closing it", p.settings.Lost == LostClose)
+	p.happen(Event{Kind: EventLost}, s.conn, s.holderIn(s.seen))
 	if p.settings.Lost == LostClose {
 		s.word.Store(with(s.seen, returning)) // no lease is left that could end it
-		p.close(s)
+		p.close(s, ReasonLost, nil)
 	}
 }
 
 // tendIdle closes a connection that is not lent, if that is due. It reports
 // whether it did, or somebody was faster.
 func (p *Pool[T]) tendIdle(s *slot[T], word uint64, due func(int64) bool, idles, expire *int) bool {
-	over := due(p.lifeEnds(s)) || p.usedUp(s, word)
+	why := Reason(0)
+	switch {
+	case due(p.lifeEnds(s)):
+		why = ReasonLifetime
+	case p.usedUp(s, word):
+		why = ReasonUses
+	}
 	// Those that were used together are due together: half of them at once,
 	// half of the others a whole look later.
 	tooLong := p.settings.IdleTimeout != Never && *idles > p.settings.MinIdle && !p.inFill() &&
 		due(s.seenAt+int64(p.settings.IdleTimeout)) && (p.idledAt == p.now() || due(p.idledAt+int64(p.every)))
-	if !over && !tooLong || *expire == 0 {
+	if why == 0 && !tooLong || *expire == 0 {
 		return false
 	}
 	*expire--
 	if !p.takeOut(s, word) {
 		return true
 	}
-	if over {
-		p.expired++
-	} else {
-		p.idledOut++
+	if why == 0 {
+		why = ReasonIdle
 		p.idledAt = p.now()
 		p.wantFewer()
 	}
 	*idles--
-	p.close(s)
+	p.close(s, why, nil)
 	return true
 }
 
@@ -293,19 +293,22 @@ func (p *Pool[T]) lifeEnds(s *slot[T]) int64 {
 // other times.
 var lifetimeSalt = rand.Uint64()
 
-// leaves reports whether a connection that has come back to the pool must be
-// closed and not lent again, and counts it if it has expired. It reads the
-// clock during a Refresh only.
-func (p *Pool[T]) leaves(s *slot[T]) bool {
-	if p.closed || p.excess() > 0 {
-		return true
+// leaves says why a connection that has come back to the pool must be closed
+// and not lent again; 0: it need not. It reads the clock during a Refresh only.
+func (p *Pool[T]) leaves(s *slot[T]) Reason {
+	switch {
+	case p.closed:
+		return ReasonClose
+	case p.excess() > 0:
+		return ReasonResize
+	case s.leaving:
+		return ReasonLifetime
+	case p.usedUp(s, s.word.Load()):
+		return ReasonUses
+	case s.refreshAt != 0 && s.refreshAt <= p.now() && p.mayRefresh():
+		return ReasonRefresh
 	}
-	if s.leaving || p.usedUp(s, s.word.Load()) ||
-		s.refreshAt != 0 && s.refreshAt <= p.now() && p.mayRefresh() {
-		p.expired++
-		return true
-	}
-	return false
+	return 0
 }
 
 // usedUp reports whether a connection has been lent MaxUses times.
@@ -321,6 +324,7 @@ func (p *Pool[T]) calm() {
 		return
 	}
 	p.calmedAt = p.now()
+	p.sampleMore()
 	if prefix := p.prefix.Load(); prefix > 1 {
 		p.prefix.CompareAndSwap(prefix, prefix/2)
 	}

@@ -282,7 +282,7 @@ func TestLifetimesAreSpread(t *testing.T) {
 				if n := server.IsOpen(); n != 0 {
 					t.Errorf("%d are still open", n)
 				}
-				if st := pool.Stats(); st.Expired != 200 {
+				if st := pool.Stats(); st.ClosedBy[pools.ReasonLifetime] != 200 {
 					t.Errorf("%+v", st)
 				}
 			})
@@ -340,7 +340,7 @@ func TestMaxUses(t *testing.T) {
 		b.Waits()
 		a.Push()
 		b.Push()
-		if st := pool.Stats(); st.Expired != 3 || server.Opened() != 4 {
+		if st := pool.Stats(); st.ClosedBy[pools.ReasonUses] != 3 || server.Opened() != 4 {
 			t.Errorf("%d opened, %+v", server.Opened(), st)
 		}
 	})
@@ -363,7 +363,7 @@ func TestIdleTimeout(t *testing.T) {
 			t.Errorf("%d are open", n)
 		}
 		time.Sleep(time.Hour)
-		if st := pool.Stats(); server.IsOpen() != 2 || st.IdledOut != 6 || st.Expired == 0 {
+		if st := pool.Stats(); server.IsOpen() != 2 || st.ClosedBy[pools.ReasonIdle] != 6 || st.ClosedBy[pools.ReasonLifetime] == 0 {
 			t.Errorf("%d open, %+v", server.IsOpen(), st)
 		}
 	})

@@ -46,7 +46,8 @@ type opens struct {
 	typicalReset time.Duration // the same of a Reset; 0: none has succeeded
 	firstVacant  int           // no slot before it is vacant
 
-	failures   int // opens failed in a row; more than none: the server is down
+	failures   int   // opens failed in a row; more than none: the server is down
+	downSince  int64 // when the first of these began
 	probing    bool
 	probeAt    int64
 	failedAt   int64 // when the latest of these did
@@ -185,10 +186,15 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 		p.opening--
 		if err == nil {
 			p.opened++
-			p.failures = 0
 			p.window = min(2*p.window, p.settings.Size)
 			p.typicalOpen = time.Duration(p.now() - began)
+			p.openTimes.add(p.now()-began, 1)
 			p.adopt(s, resource, began)
+			p.happen(Event{Kind: EventOpened, Took: p.typicalOpen}, s.conn, nil)
+			if p.down() {
+				p.happen(Event{Kind: EventUp, Took: time.Duration(p.now() - p.downSince)}, nil, nil)
+			}
+			p.failures = 0
 			p.prove(s.generation)
 			p.release(s) // model: open_done
 		} else {
@@ -208,7 +214,9 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 		// more.
 		if got {
 			p.opened++
-			p.closeLate(s, resource, c.keepsSlot)
+			conn := &connection[T]{resource: resource, number: connections.Add(1), openedAt: p.now()}
+			p.happen(Event{Kind: EventOpened, Took: time.Duration(p.now() - began)}, conn, nil)
+			p.closeLate(s, conn, c.keepsSlot)
 		} else if c.keepsSlot {
 			p.free(s)
 		}
@@ -330,6 +338,7 @@ func (p *Pool[T]) adopt(s *slot[T], resource T, began int64) {
 // tries. Opens that were under way together are one failure: the pause before
 // the next try doubles with the tries, not with how many failed.
 func (p *Pool[T]) openFailed(err error, began int64) {
+	wasDown := p.down()
 	if p.failures == 0 || began >= p.failedAt {
 		p.failures++
 		p.failedAt = p.now()
@@ -339,7 +348,15 @@ func (p *Pool[T]) openFailed(err error, began int64) {
 	p.window = 1
 	p.openErrors++
 	p.openErr, p.openErrAt = err, p.now()
-	p.log(levelError, "pools: open failed", "error", err, "in a row", p.failures, "next try in", time.Duration(p.probeAt-p.now()))
+	e := Event{
+		Kind: EventOpenFailed, Took: time.Duration(p.now() - began), Err: err,
+		Count: p.failures, RetryIn: time.Duration(p.probeAt - p.now()),
+	}
+	p.happen(e, nil, nil)
+	if !wasDown {
+		p.downSince = began
+		p.happen(Event{Kind: EventDown, Err: err}, nil, nil)
+	}
 }
 
 // failHopeless gives the latest error to the waiters when the server is down

@@ -3,7 +3,6 @@ package pools
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,10 +15,11 @@ import (
 // allocate nothing. Make one with [New].
 type Pool[T any] struct {
 	// Read by every Pop and Push, seldom written.
-	gate   atomic.Uint32 // what is unusual; written under mu only
-	prefix atomic.Uint32 // how many of the first slots searches start in
-	salt   atomic.Uint32 // shakes the starts after a collision
-	table  atomic.Pointer[table[T]]
+	gate     atomic.Uint32 // what is unusual; written under mu only
+	prefix   atomic.Uint32 // how many of the first slots searches start in
+	salt     atomic.Uint32 // shakes the starts after a collision
+	table    atomic.Pointer[table[T]]
+	sampling atomic.Uint64 // which uses are timed, see sampled; written under mu
 
 	// Set by New.
 	name      string
@@ -33,9 +33,8 @@ type Pool[T any] struct {
 	// mu guards all that follows and the writing of gate. It is held for a
 	// few instructions and never while user code runs, the Logger included:
 	// unlock logs.
-	mu   sync.Mutex
-	at   int64 // what now returned since mu was locked; 0: it was not called
-	logs []logEntry
+	mu sync.Mutex
+	at int64 // what now returned since mu was locked; 0: it was not called
 
 	// The wait protocol's, see waiting.go.
 	queue                 queue[T]
@@ -49,6 +48,7 @@ type Pool[T any] struct {
 	keeping
 	steering
 	refreshing
+	watching
 	ending
 
 	taken   int                // slots that are not vacant
@@ -63,15 +63,16 @@ type Pool[T any] struct {
 // The gate says what is unusual. Its zero value lets no Pop pass, so that a
 // zero Pool is found out off the fast path.
 const (
-	made     uint32 = 1 << iota // by New
-	starving                    // the oldest waiter has waited too long: strict order, no overtaking
-	queueing                    // somebody waits for what is pushed
-	racing                      // a woken waiter is on its way
-	closed                      // Close was called
-	pausing                     // Pause was called: nothing is lent
-	shrunk                      // Size was lowered, and more is open
-	tracking                    // pops leave their stack
-	careful                     // pushes ask Broken, Reset, a Check or MaxUses
+	made      uint32 = 1 << iota // by New
+	starving                     // the oldest waiter has waited too long: strict order, no overtaking
+	queueing                     // somebody waits for what is pushed
+	racing                       // a woken waiter is on its way
+	closed                       // Close was called
+	pausing                      // Pause was called: nothing is lent
+	shrunk                       // Size was lowered, and more is open
+	tracking                     // pops leave their stack
+	careful                      // pushes ask Broken, Reset, a Check or MaxUses
+	observing                    // an Observer wants to know of waits
 
 	popsStop   = starving | closed | pausing           // a newcomer may not take what is idle
 	popsLook   = made | popsStop | tracking            // a Pop takes the fast path when this is just made
@@ -104,6 +105,7 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 	p.typicalOpen = unknownOpen
 	p.done = make(chan struct{})
 	p.refreshed = 1
+	p.sampling.Store(everySample)
 	p.gate.Store(made)
 	p.lock()
 	defer p.unlock()
@@ -117,7 +119,11 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 func (p *Pool[T]) Pop(ctx context.Context) (Conn[T], error) {
 	if p.gate.Load()&popsLook == made && ctx.Err() == nil {
 		if h, lease := p.take(); h != nil {
-			return Conn[T]{h, lease}, nil
+			conn := Conn[T]{h, lease}
+			if p.sampled(lease) {
+				p.lend(conn, 0)
+			}
+			return conn, nil
 		}
 	}
 	return p.popSlow(ctx)
@@ -147,7 +153,13 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 			return conn, nil
 		}
 	}
-	return p.wait(ctx)
+	if p.gate.Load()&observing == 0 {
+		return p.wait(ctx)
+	}
+	since := p.clock()
+	conn, err := p.wait(ctx)
+	p.waited(since, err)
+	return conn, err
 }
 
 // mayTake reports whether a newcomer may take what is idle.
@@ -243,16 +255,14 @@ func (p *Pool[T]) Available() int {
 	return n
 }
 
-// takeConn takes an idle connection and, with TrackHolders, leaves the stack.
+// takeConn takes an idle connection.
 func (p *Pool[T]) takeConn() (Conn[T], bool) {
 	h, lease := p.take()
 	if h == nil {
 		return Conn[T]{}, false
 	}
 	conn := Conn[T]{h, lease}
-	if p.gate.Load()&tracking != 0 {
-		p.track(conn)
-	}
+	p.lend(conn, 0)
 	return conn, true
 }
 
@@ -281,54 +291,32 @@ func (p *Pool[T]) lock() {
 }
 
 // unlock unlocks and then does what must not happen under the lock: it tells
-// the waiters, and logs, since a Logger may use the pool.
+// the waiters, and observers and the log, which may use the pool.
 func (p *Pool[T]) unlock() {
-	told, logs, logger := p.unlockOnly()
+	told, r := p.unlockOnly()
 	tellAll(told)
-	logAll(logger, logs)
+	p.report(r)
 }
 
 // unlockFirst is unlock for who holds other locks too: the rest is for later.
-func (p *Pool[T]) unlockFirst() (tell, log func()) {
-	told, logs, logger := p.unlockOnly()
-	return func() { tellAll(told) }, func() { logAll(logger, logs) }
+func (p *Pool[T]) unlockFirst() (tell, report func()) {
+	told, r := p.unlockOnly()
+	return func() { tellAll(told) }, func() { p.report(r) }
 }
 
-func (p *Pool[T]) unlockOnly() (told *waiter[T], logs []logEntry, logger *slog.Logger) {
-	told, logs, logger = p.toldFirst, p.logs, p.settings.Logger
-	p.toldFirst, p.toldLast, p.logs, p.at = nil, nil, nil, 0
+func (p *Pool[T]) unlockOnly() (told *waiter[T], r report) {
+	if p.happened != nil {
+		p.telling.Add(1)
+		r = report{p.happened, p.name, p.start, p.settings.Observer, p.settings.Logger}
+		p.happened = nil
+	}
+	told = p.toldFirst
+	p.toldFirst, p.toldLast, p.at = nil, nil, 0
 	p.mu.Unlock()
-	return told, logs, logger
+	return told, r
 }
 
 const lockTries = 200
-
-type logEntry struct {
-	level   slog.Level
-	message string
-	args    []any
-}
-
-const (
-	levelInfo  = slog.LevelInfo
-	levelWarn  = slog.LevelWarn
-	levelError = slog.LevelError
-)
-
-func logAll(logger *slog.Logger, logs []logEntry) {
-	for _, l := range logs {
-		if logger != nil { // it may have been changed since
-			logger.Log(context.Background(), l.level, l.message, l.args...)
-		}
-	}
-}
-
-// log notes what unlock will log.
-func (p *Pool[T]) log(level slog.Level, message string, args ...any) {
-	if p.settings.Logger != nil {
-		p.logs = append(p.logs, logEntry{level, message, append([]any{"pool", p.name}, args...)})
-	}
-}
 
 // setGate sets or clears bits of the gate. Under the lock.
 func (p *Pool[T]) setGate(bits uint32, on bool) {

@@ -135,8 +135,7 @@ func (p *Pool[T]) takeTurns() (next int64) {
 		case word&stateMask == held:
 			s.word.CompareAndSwap(word, with(word, watched)) // model: watch
 		case unused(word) && p.mayRefresh() && p.takeOut(s, word):
-			p.expired++
-			p.close(s)
+			p.close(s, ReasonRefresh, nil)
 		}
 	}
 	return next

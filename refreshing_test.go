@@ -54,7 +54,7 @@ func TestRefreshReplacesAll(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond) // the last is still opening
 		synctest.Wait()
-		if st := pool.Stats(); st.Expired != 8 || st.Idle != 8 || server.Opened() != 16 || server.IsOpen() != 8 {
+		if st := pool.Stats(); st.ClosedBy[pools.ReasonRefresh] != 8 || st.Idle != 8 || server.Opened() != 16 || server.IsOpen() != 8 {
 			t.Errorf("%d opened, %d open, %+v", server.Opened(), server.IsOpen(), st)
 		}
 	})
@@ -132,7 +132,7 @@ func TestRefreshWhileTheServerRefuses(t *testing.T) {
 		server.Open.Clear()
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		if st := pool.Stats(); st.Expired != 8 {
+		if st := pool.Stats(); st.ClosedBy[pools.ReasonRefresh] != 8 {
 			t.Errorf("the rest was not replaced when the server was back: %+v", st)
 		}
 	})
@@ -179,7 +179,7 @@ func TestRefreshGoesOnWithoutItsCaller(t *testing.T) {
 						t.Fatalf("%d are open", n)
 					}
 				}
-				if st := pool.Stats(); name == "answers" && (st.Expired != 8 || st.Idle != 8) {
+				if st := pool.Stats(); name == "answers" && (st.ClosedBy[pools.ReasonRefresh] != 8 || st.Idle != 8) {
 					t.Errorf("%+v", st)
 				}
 				server.Open.Clear()

@@ -47,8 +47,14 @@ type Settings struct {
 	WaitTimeout time.Duration
 
 	// Logger gets what nobody's error reports: lost leases, leaks, misuse,
-	// failing opens, checks and closes. Nil is silent.
+	// failing opens, checks and closes; at the level Debug also what is opened
+	// and closed in the ordinary way. Of one kind it gets ten in ten seconds,
+	// so that a server that is down does not flood it. Nil is silent.
 	Logger *slog.Logger `json:"-"`
+
+	// Observer is told what happens, if not nil. Do not change it while it is
+	// in use; Configure may give another.
+	Observer *Observer `json:"-"`
 
 	// MaxLifetime is how old a connection may become. It is closed up to a
 	// tenth earlier, each by another share, so that those that were opened

@@ -39,9 +39,10 @@ type side struct {
 	misused, detached, collected uint64
 
 	// Under the simulation's mu.
-	busy    int // goroutines of the program that use the pool
-	leases  uint64
-	changed time.Time // when Configure was last called, or came back
+	busy     int // goroutines of the program that use the pool
+	leases   uint64
+	observed map[pools.EventKind]uint64
+	changed  time.Time // when Configure was last called, or came back
 }
 
 // weather is how likely it is, out of a thousand, that a call of the server
@@ -93,6 +94,11 @@ func (s *side) begin() {
 		s.change(&settings)
 	}
 	settings.Logger = slog.New(talk{s})
+	s.observed = make(map[pools.EventKind]uint64)
+	settings.Observer = &pools.Observer{Event: s.observe}
+	if r.IntN(3) == 0 {
+		settings.Observer.Popped, settings.Observer.Pushed, settings.Observer.Waited = s.observe, s.observe, s.observe
+	}
 	pool, err := pools.New(s.name, server.Connector(options...), settings)
 	if err != nil {
 		s.t.Fatal(err)
@@ -233,6 +239,19 @@ func (s *side) try(err error, allowed ...error) {
 	s.t.Errorf("%s: %v", s.name, err)
 }
 
+// observe is an Observer that counts, and uses the pool.
+func (s *side) observe(e pools.Event) {
+	if s.pool != nil {
+		_, _ = s.pool.Stats(), s.pool.Events()
+	}
+	if (e.Pool != s.name) || e.Time.IsZero() || e.Took < 0 {
+		s.t.Errorf("%s: %+v", s.name, e)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observed[e.Kind]++
+}
+
 // talk is a Logger that tells the history, and uses the pool.
 type talk struct{ side *side }
 
@@ -258,7 +277,7 @@ func (s *side) finish() {
 	s.pool.Resume()
 	synctest.Wait()
 	s.try(s.pool.Configure(func(c *pools.Settings) {
-		*c = pools.Settings{Size: c.Size, Strict: c.Strict, Lost: c.Lost, Logger: c.Logger, WaitTimeout: time.Hour,
+		*c = pools.Settings{Size: c.Size, Strict: c.Strict, Lost: c.Lost, Logger: c.Logger, Observer: c.Observer, WaitTimeout: time.Hour,
 			OpenTimeout: c.OpenTimeout, CheckTimeout: c.CheckTimeout, ResetTimeout: c.ResetTimeout, CloseTimeout: c.CloseTimeout}
 	}), pools.ErrClosed)
 	synctest.Wait()

@@ -108,9 +108,25 @@ func (s *side) counts() {
 	wrong(st.Opened > uint64(s.server.Opened()), "more were opened than the server knows of")
 	wrong(st.WaitsFailed > st.Waits+uint64(len(s.pops)+s.busy), "more waits failed than there were")
 	for _, c := range [][2]uint64{{was.Leases, st.Leases}, {was.Waits, st.Waits}, {was.WaitsFailed, st.WaitsFailed}, {was.Opened, st.Opened},
-		{was.OpenErrors, st.OpenErrors}, {was.Closed, st.Closed}, {was.Expired, st.Expired}, {was.IdledOut, st.IdledOut}, {was.Abandonments, st.Abandonments}} {
+		{was.OpenErrors, st.OpenErrors}, {was.Closed, st.Closed}, {was.TimedOut, st.TimedOut}, {st.TimedOut, st.WaitsFailed}, {was.Abandonments, st.Abandonments},
+		{was.Wait.Count, st.Wait.Count}, {was.Open.Count, st.Open.Count}, {was.Use.Count, st.Use.Count}} {
 		wrong(c[0] > c[1], "a counter has fallen")
 	}
+	closed := uint64(0)
+	for reason, n := range st.ClosedBy.All() {
+		closed += n
+		wrong(was.ClosedBy[reason] > n, "a reason's counter has fallen")
+	}
+	wrong(closed != st.Closed, "the reasons do not add up")
+	for kind, n := range map[pools.EventKind]uint64{
+		pools.EventOpened: st.Opened, pools.EventOpenFailed: st.OpenErrors, pools.EventClosed: st.Closed, pools.EventHung: st.Abandonments,
+		pools.EventLost: st.Lost, pools.EventMisused: st.Misused, pools.EventLeaked: st.Leaks,
+	} {
+		// Who is held up before it tells may not have told yet.
+		wrong(s.observed[kind] > n || s.observed[kind] < n && s.longest == 0, "not all was observed: "+string(kind))
+	}
+	wrong(s.observed[pools.EventPopped] > st.Leases || s.observed[pools.EventPushed] > s.observed[pools.EventPopped], "more was observed than happened")
+	wrong(st.Wait.Count != st.Waits || st.Open.Count > st.Opened, "a histogram counts something else")
 	// After a smaller Size what is out comes back later; what is open may
 	// only become less then.
 	open := s.server.IsOpen()

@@ -90,10 +90,10 @@ type slot[T any] struct {
 	kept // the keeper's
 
 	holder *holder // with TrackHolders; under the pool's lock
+	use    timedUse
 
-	// Neighbours on one cache line, or on two that are fetched as a pair,
-	// slow each other down.
-	_ [128 - 13*8]byte
+	// 128 bytes, all of them used: neighbours on one cache line, or on two
+	// that are fetched as a pair, slow each other down.
 }
 
 // connection is a resource in its slot. It never changes, except for lost

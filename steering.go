@@ -47,7 +47,7 @@ type configurable interface {
 	plan() plan
 	suits(s *Settings) error
 	lock()
-	unlockFirst() (tell, log func())
+	unlockFirst() (tell, report func())
 	stillAt(version uint64) (bool, error)
 	apply(s Settings)
 }
@@ -93,12 +93,12 @@ func applyAll(all []AnyPool, plans []plan) (applied bool, err error) {
 	}
 	defer func() {
 		// First all locks, then what must not happen under any.
-		var tell, log []func()
+		var tell, report []func()
 		for _, p := range all {
-			t, l := p.unlockFirst()
-			tell, log = append(tell, t), append(log, l)
+			t, r := p.unlockFirst()
+			tell, report = append(tell, t), append(report, r)
 		}
-		for _, rest := range append(tell, log...) {
+		for _, rest := range append(tell, report...) {
 			rest()
 		}
 	}()
@@ -141,6 +141,10 @@ func (p *Pool[T]) apply(s Settings) {
 	p.settings = s
 	p.version++
 	p.setGate(tracking, s.TrackHolders)
+	p.setGate(observing, p.observes(EventWaited))
+	if p.everyUse() {
+		p.sampling.Store(everySample)
+	}
 	p.setGate(careful, p.connector.Broken != nil || p.connector.Reset != nil || p.alwaysChecks() || s.MaxUses != NoLimit)
 	if t := p.table.Load(); t == nil || len(t.slots) < s.Size {
 		p.table.Store(newTable(s.Size, t))
@@ -183,7 +187,7 @@ func (p *Pool[T]) shed() {
 		s := slots[i]
 		word := s.word.Load()
 		if unused(word) && p.takeOut(s, word) {
-			p.close(s)
+			p.close(s, ReasonResize, nil)
 		}
 	}
 	pauseCall("shed", lockedMaybe)
@@ -258,7 +262,7 @@ func (p *Pool[T]) revokeAll() (n int) {
 		}
 	}
 	if n > 0 {
-		p.log(levelWarn, "pools: all leases were revoked", "leases", n)
+		p.happen(Event{Kind: EventRevoked, Count: n}, nil, nil)
 	}
 	return n
 }
@@ -270,7 +274,7 @@ func (p *Pool[T]) abort(resource T) {
 	}
 	ended := func(_ *call, err error) {
 		if err != nil {
-			p.log(levelWarn, "pools: abort failed", "error", err)
+			p.happen(Event{Kind: EventCallFailed, Call: "Abort", Err: err}, nil, nil)
 		}
 	}
 	p.run("Abort", context.Background(), p.settings.CloseTimeout, func(context.Context) error {

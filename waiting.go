@@ -138,9 +138,7 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 				breathe()
 			}
 		}
-		if p.gate.Load()&tracking != 0 {
-			p.track(conn)
-		}
+		p.lend(conn, now)
 		return conn, nil
 	}
 }
@@ -201,7 +199,7 @@ func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 		s := w.handle.slot
 		was := s.word.Swap(with(w.lease, returning)) // nobody else has this lease; the lock keeps keeper and RevokeAll away
 		if was&stateMask == revoked {
-			p.close(s)
+			p.close(s, ReasonRevoked, nil)
 		} else {
 			s.handle.Store(w.handle) // if this took seconds the keeper has let go of it
 			p.release(s)
@@ -215,7 +213,7 @@ func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 	}
 	err := refused
 	if err == nil {
-		p.refused++
+		p.waitFailed(w.ctx.Err())
 		err = p.failure(w.since, ended)
 	}
 	if !granted && refused == nil {
@@ -315,8 +313,8 @@ func (p *Pool[T]) calmQueue() {
 // waiter's, or anybody's. It reports whether a waiter got it.
 func (p *Pool[T]) release(s *slot[T]) bool { // model: give_back, hand_on
 	word := s.word.Load()
-	if p.leaves(s) {
-		p.close(s)
+	if why := p.leaves(s); why != 0 {
+		p.close(s, why, nil)
 		return false
 	}
 	if w := p.live(p.racer); w != nil && !p.paused {
@@ -347,7 +345,7 @@ func (p *Pool[T]) grant(w *waiter[T], h *handle[T], lease uint64) {
 // out when it comes back.
 func (p *Pool[T]) refuse(w *waiter[T], reason error) {
 	p.endWait(w)
-	p.refused++
+	p.waitFailed(reason)
 	w.err = p.failure(w.since, reason)
 	p.keepSpare(w)
 	p.tell(w)
@@ -421,7 +419,7 @@ func (p *Pool[T]) anyIdle() bool {
 // endWait takes w out of the queue, and counts its wait.
 func (p *Pool[T]) endWait(w *waiter[T]) {
 	p.leaveQueue(w)
-	p.counters.waited(p.now() - w.since)
+	p.waitTimes.add(p.now()-w.since, 1)
 }
 
 // leaveQueue takes w out. The last one opens the gate: nobody is starving in

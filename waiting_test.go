@@ -569,7 +569,7 @@ func TestFailedWaitsCount(t *testing.T) {
 			t.Error(err)
 		}
 		st := pool.Stats()
-		if st.Waits != before+2 || st.WaitsFailed != 2 || st.LongestWait != time.Second || st.WaitTime != time.Second+time.Millisecond {
+		if st.Waits != before+2 || st.WaitsFailed != 2 || st.TimedOut != 2 || st.Wait.Count != st.Waits || st.Wait.Max != time.Second || st.Wait.Sum != time.Second+time.Millisecond {
 			t.Errorf("%+v", st)
 		}
 		a.Push()

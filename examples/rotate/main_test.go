@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gomodule/redigo/redis"
+	"github.com/utopia-go/pools"
 	"github.com/utopia-go/pools/examples/internal/redistest"
 )
 
@@ -63,7 +64,7 @@ func TestRotateOnARealServer(t *testing.T) {
 	if first := load.first.Load(); first != nil {
 		t.Errorf("%d of %d requests failed, the first: %v", load.failed.Load(), load.done.Load(), *first)
 	}
-	if st := pool.Stats(); load.done.Load() < 1000 || st.Expired < 50 {
+	if st := pool.Stats(); load.done.Load() < 1000 || st.ClosedBy[pools.ReasonRefresh] < 50 {
 		t.Errorf("%d requests, %+v", load.done.Load(), st)
 	}
 }

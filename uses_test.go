@@ -1,0 +1,149 @@
+package pools_test
+
+import (
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/pprof"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+// Samples of uses stand for all of them, at any pace.
+func TestSampledUses(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2}, func(t *testing.T, pool *pools.Pool[resource], _ *poolstest.Server) {
+		// Nine in ten take 1 ms, one takes 10: the mean is 1.9.
+		before, n := pool.Stats().Use, 0
+		pace := func(uses int, pause time.Duration) pools.Histogram {
+			for range uses {
+				took := time.Millisecond
+				if n++; n%10 == 0 {
+					took *= 10
+				}
+				if err := pool.Use(t.Context(), holdFor(took)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(pause)
+			}
+			now := pool.Stats().Use
+			since := now.Since(before)
+			before = now
+			return since
+		}
+		near := func(what string, got, want, off float64) {
+			t.Helper()
+			if math.Abs(got/want-1) > off {
+				t.Errorf("%s is %v, want %v", what, got, want)
+			}
+		}
+		slow := pace(100, time.Second)
+		if slow.Count != 100 || slow.Sum != 190*time.Millisecond {
+			t.Errorf("a slow pool times each use: %+v", slow)
+		}
+		fast := pace(20_000, 0)
+		near("the count", float64(fast.Count), 20_000, 0.1)
+		near("the mean", float64(fast.Mean()), float64(1900*time.Microsecond), 0.2)
+		near("the median", float64(fast.Quantile(0.5)), float64(time.Millisecond), 0.05)
+		near("the 99th percentile", float64(fast.Quantile(0.99)), float64(10*time.Millisecond), 0.05)
+		pace(20, time.Second) // it finds out that it is slow again
+		slow = pace(100, time.Second)
+		if slow.Count != 100 || slow.Sum != 190*time.Millisecond {
+			t.Errorf("a pool that is slow again times each use: %+v", slow)
+		}
+	})
+}
+
+// Beyond Push, each way in which a lease ends ends its use, too.
+func TestUsesEndInAnyWay(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], _ *poolstest.Server) {
+		for i, end := range []func(c pools.Conn[resource]){
+			func(c pools.Conn[resource]) { _ = c.Push() },
+			func(c pools.Conn[resource]) { _ = c.PushErr(os.ErrClosed) },
+			func(c pools.Conn[resource]) { _ = c.Destroy() },
+			func(c pools.Conn[resource]) {
+				r, err := c.Detach()
+				if err != nil {
+					t.Error(err)
+				}
+				r.Keep()
+			},
+			func(c pools.Conn[resource]) { pool.RevokeAll(); _ = c.Push() },
+		} {
+			conn := poolstest.Pop(t, pool).Has()
+			time.Sleep(time.Second)
+			end(conn)
+			if h := pool.Stats().Use; h.Count != uint64(i+1) || h.Sum != time.Duration(i+1)*time.Second {
+				t.Errorf("after %d: %+v", i+1, h)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// The profile has the stacks of those who hold connections, and of nobody else.
+func TestProfileOfHolders(t *testing.T) {
+	before := pprof.Lookup("pools").Count()
+	scenario(t, pools.Settings{Size: 3, TrackHolders: true}, func(t *testing.T, pool *pools.Pool[resource], _ *poolstest.Server) {
+		var held []pools.Conn[resource]
+		for range 3 {
+			held = append(held, holdHere(t, pool))
+		}
+		var text strings.Builder
+		if err := pprof.Lookup("pools").WriteTo(&text, 1); err != nil {
+			t.Fatal(err)
+		}
+		if n := pprof.Lookup("pools").Count() - before; n != 3 || !strings.Contains(text.String(), "holdHere") {
+			t.Errorf("%d holders: %s", n, text.String())
+		}
+		file := filepath.Join(t.TempDir(), "holders")
+		f, err := os.Create(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := pprof.Lookup("pools").WriteTo(f, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("go", "tool", "pprof", "-top", "-cum", file).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "holdHere") {
+			t.Errorf("go tool pprof: %v\n%s", err, out)
+		}
+		if err := held[0].Push(); err != nil {
+			t.Error(err)
+		}
+		if err := held[1].Destroy(); err != nil {
+			t.Error(err)
+		}
+		pool.RevokeAll()
+		_ = held[2].Push()
+		// One who popped while tracked, and pushes when nobody is any more.
+		late := holdHere(t, pool)
+		if err := pool.Configure(func(s *pools.Settings) { s.TrackHolders = false }); err != nil {
+			t.Error(err)
+		}
+		if n := pprof.Lookup("pools").Count() - before; n != 1 {
+			t.Errorf("%d holders, want the late one", n)
+		}
+		_ = late.Push()
+		use(t, pool)
+	})
+	if n := pprof.Lookup("pools").Count(); n != before {
+		t.Errorf("%d holders, and there were %d", n, before)
+	}
+}
+
+//go:noinline
+func holdHere(t *testing.T, pool *pools.Pool[resource]) pools.Conn[resource] {
+	conn, err := pool.Pop(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
