@@ -122,6 +122,7 @@ func (h *holder) text() string {
 // [Pool.Connections].
 type Connection struct {
 	ID    string
+	Slot  int    // its place among all, from 0; it keeps it
 	State string // idle, stale, held, revoked, returning, checking, resetting or closing
 	Age   time.Duration
 	Uses  int
@@ -140,7 +141,7 @@ func (p *Pool[T]) Connections() iter.Seq[Connection] {
 		now, all := p.glance()
 		for _, g := range all {
 			c := Connection{
-				ID: p.id(g.conn), State: stateNames[g.word&stateMask],
+				ID: p.id(g.conn), Slot: g.slot, State: stateNames[g.word&stateMask],
 				Age: time.Duration(now - g.conn.openedAt), Uses: int(leases(g.word) - g.conn.before),
 				For: time.Duration(now - g.since),
 			}
@@ -161,6 +162,7 @@ type glimpse[T any] struct {
 	word   uint64
 	since  int64
 	holder *holder
+	slot   int
 }
 
 func (p *Pool[T]) glance() (now int64, all []glimpse[T]) {
@@ -174,7 +176,7 @@ func (p *Pool[T]) glance() (now int64, all []glimpse[T]) {
 		if s.conn == nil {
 			continue
 		}
-		g := glimpse[T]{s.conn, s.word.Load(), now, nil}
+		g := glimpse[T]{s.conn, s.word.Load(), now, nil, s.index}
 		if s.sinceSeen(g.word) {
 			g.since = s.seenAt
 		}

@@ -4,6 +4,7 @@
 //
 //	go run ./examples/quickstart                          # a Redis of its own, in this process
 //	go run ./examples/quickstart -redis localhost:6379    # yours
+//	go run ./examples/quickstart -debug :6060 -for 10m    # something to watch, at http://127.0.0.1:6060/debug/pools/
 //	go run ./examples/quickstart -h                       # the other flags
 //
 // Read it in this order: connector.go says how connections are made, load.go
@@ -24,6 +25,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/gomodule/redigo/redis"
 	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/examples/internal/debugging"
 )
 
 func main() {
@@ -65,6 +67,8 @@ func quickstart(ctx context.Context, o options, stdout io.Writer) (err error) {
 	pool, err := pools.New("redis", connector(o.redis.String(), o.timeout), pools.Settings{
 		Size:        o.size,
 		OpenTimeout: o.timeout,
+		// Who holds what is for the page; it costs some microseconds a use.
+		TrackHolders: o.debug != "",
 	})
 	if err != nil {
 		return err
@@ -78,12 +82,28 @@ func quickstart(ctx context.Context, o options, stdout io.Writer) (err error) {
 		}
 	}()
 
+	if o.debug != "" {
+		group := new(pools.Group)
+		if err := group.Add(pool); err != nil {
+			return err
+		}
+		url, stop, err := debugging.Serve(o.debug, group)
+		if err != nil {
+			return fmt.Errorf("-debug: %w", err)
+		}
+		defer stop()
+		fmt.Fprintf(stdout, "watch it at %s\n", url)
+	}
+
 	// One connection now, tried once: a server that is not there is known
 	// here and not in 100 goroutines. The others are opened when needed.
 	if err := pool.Fill(ctx, 1); err != nil {
 		return fmt.Errorf("no connection to %s: %w", o.redis.Redacted(), err)
 	}
 	fmt.Fprintf(stdout, "%s: %d goroutines on %d connections\n", o.redis.Redacted(), o.goroutines, o.size)
+	if o.during > 0 {
+		return keepBusy(ctx, pool, o, stdout)
+	}
 	return work(ctx, pool, o, stdout)
 }
 

@@ -18,6 +18,8 @@ type options struct {
 	redis                 *url.URL // nil: the embedded one
 	goroutines, size, ops int
 	timeout               time.Duration
+	debug                 string        // where the pools' page is served; "": nowhere
+	during                time.Duration // instead of ops
 }
 
 // parse reads the flags. Each of its errors is one line. It writes the help to
@@ -33,6 +35,9 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	flags.IntVar(&o.size, "size", 10, "how many connections may be open at once")
 	flags.IntVar(&o.ops, "ops", 100_000, "how many `operations`: one half writes, one half reads")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "the longest that a connect or a reply may take")
+
+	flags.StringVar(&o.debug, "debug", "", "serve a page that shows the pool, and its metrics, at an `address` as :6060")
+	flags.DurationVar(&o.during, "for", 0, "instead of -ops: keep the pool busy for so long, now more and now less")
 
 	err := flags.Parse(args)
 	switch {
@@ -51,6 +56,8 @@ func parse(args []string, stdout io.Writer) (options, error) {
 		return o, fmt.Errorf("-size is %d; give at least 1", o.size)
 	case o.ops < 2:
 		return o, fmt.Errorf("-ops is %d; give at least 2, a write and a read", o.ops)
+	case o.during < 0:
+		return o, fmt.Errorf("-for is %v; give more than zero, like 10m", o.during)
 	case o.timeout <= 0:
 		return o, fmt.Errorf("-timeout is %v; give more than zero, like 5s", o.timeout)
 	}

@@ -1,0 +1,319 @@
+// Package debugpage tests the page of poolsdebug in a real browser.
+package debugpage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/poolsdebug"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+type (
+	pool = pools.Pool[*poolstest.Resource]
+	conn = pools.Conn[*poolstest.Resource]
+)
+
+// browser is a tab that shows the page of a group.
+type browser struct {
+	t   *testing.T
+	tab context.Context
+	url string
+}
+
+func open(t *testing.T, group *pools.Group, options poolsdebug.Options) *browser {
+	binary, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("chromium is not installed, and CI must not pass without it: ", err)
+		}
+		t.Skip("chromium is not installed: ", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/debug/pools/", poolsdebug.New(group, options))
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	allocator, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(binary), chromedp.NoSandbox)...)
+	t.Cleanup(cancel)
+	tab, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	b := &browser{t, tab, server.URL + "/debug/pools/"}
+	b.do() // the browser has started
+	b.do(chromedp.EmulateViewport(1200, 900), chromedp.Navigate(b.url))
+	// What the policy of the page forbids, and faults of the script.
+	b.eval(`window.faults = []; addEventListener("securitypolicyviolation", (e) => faults.push(e.violatedDirective + " " + e.blockedURI)); addEventListener("error", (e) => faults.push(e.message)); ""`)
+	return b
+}
+
+func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- chromedp.Do(b.tab, actions...) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			b.t.Fatal(err)
+		}
+	case <-time.After(30 * time.Second):
+		b.t.Fatal("the browser does not come to it")
+	}
+}
+
+// eval returns what an expression is as text.
+func (b *browser) eval(expression string) string {
+	b.t.Helper()
+	text, err := chromedp.Run(b.tab, chromedp.Evaluate[string](`String(`+strings.TrimSuffix(expression, `; ""`)+`)`))
+	if strings.HasSuffix(expression, `; ""`) {
+		text, err = chromedp.Run(b.tab, chromedp.Evaluate[string](expression))
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return text
+}
+
+// shows waits until the text of what a selector finds has all of these parts.
+func (b *browser) shows(selector string, parts ...string) {
+	b.t.Helper()
+	text := ""
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		text = b.eval(fmt.Sprintf(`document.querySelector(%q)?.innerText ?? "nothing"`, selector))
+		missing := false
+		for _, part := range parts {
+			missing = missing || !strings.Contains(text, part)
+		}
+		if !missing {
+			return
+		}
+	}
+	b.t.Fatalf("%s shows %q, which lacks one of %q", selector, text, parts)
+}
+
+func (b *browser) picture(name string) {
+	b.t.Helper()
+	picture, err := chromedp.Run(b.tab, chromedp.CaptureScreenshot())
+	if err == nil {
+		err = os.WriteFile(filepath.Join(b.t.ArtifactDir(), name+".png"), picture, 0o600)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *browser) scheme(value string) {
+	b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: value}},
+		})
+		return err
+	}))
+}
+
+// row is the selector of a pool's row, by its name in the address.
+func row(hash string) string { return fmt.Sprintf(`tr:has(a[href="#%s"])`, hash) }
+
+func add(t *testing.T, group *pools.Group, name string, settings pools.Settings) (*pool, *poolstest.Server) {
+	server := poolstest.NewServer(t, 0)
+	p, err := pools.New(name, server.Connector(), settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := group.Add(p); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := p.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return p, server
+}
+
+//go:noinline
+func leak(t *testing.T, p *pool) conn {
+	c, err := p.Pop(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const nasty = `<img src=x onerror="faults.push('markup')">`
+
+// A pool fills up, leaks; another's server goes down and comes back; all by
+// somebody who only looks, by the keyboard, in light and dark and on a phone.
+func TestPage(t *testing.T) {
+	group := new(pools.Group)
+	orders, _ := add(t, group, "orders", pools.Settings{Size: 12, TrackHolders: true, LeakAfter: 200 * time.Millisecond})
+	mail, mailServer := add(t, group, "mail", pools.Settings{Size: 4, ReconnectAttempts: 1, ReconnectSleep: 100 * time.Millisecond})
+	_, _ = add(t, group, nasty, pools.Settings{Size: 3})
+	b := open(t, group, poolsdebug.Options{})
+	b.shows("#state", "live: 3 pools")
+	b.shows(row("orders"), "0 / 12")
+
+	// It fills up, until somebody waits.
+	var held []conn
+	for n := range 12 {
+		held = append(held, leak(t, orders))
+		if n == 4 {
+			b.shows(row("orders"), "5 / 12")
+		}
+	}
+	waiter := make(chan error, 1)
+	go func() { waiter <- orders.Use(t.Context(), func(*poolstest.Resource) error { return nil }) }()
+	b.shows(row("orders"), "12 / 12", "exhausted")
+	b.shows("#state", "1 in trouble")
+
+	// Who holds them: by the keyboard to the pool, and to its first stack.
+	b.shows(row("orders"), "12 leaks")
+	b.do(chromedp.KeyEvent(kb.Tab+kb.Tab+kb.Tab+kb.Tab+kb.Enter), chromedp.WaitVisible(chromedp.CSS("#detail")))
+	b.shows("#name", "orders")
+	if focus := b.eval(`document.activeElement.id`); focus != "detail" {
+		t.Errorf("%s has the focus", focus)
+	}
+	b.shows("#holders summary", "12 ×", "debugpage.leak", "longest", orders.Name()+"-")
+	b.do(chromedp.Click(chromedp.CSS("#holders summary")))
+	b.shows("#holders pre", "page_test.go:")
+	b.shows("#events", "leaked", "opened")
+	b.shows("#counts", "leases", "12")
+	b.shows("#settings", "LeakAfter", "200ms")
+	// A stack that is open stays open while the page lives.
+	points := b.eval(`document.querySelector("polyline").getAttribute("points")`)
+	for end := time.Now().Add(30 * time.Second); points == b.eval(`document.querySelector("polyline").getAttribute("points")`); {
+		if time.Now().After(end) {
+			t.Fatal("the charts stand still")
+		}
+	}
+	b.shows("#holders details[open]", "page_test.go:")
+	b.picture("leak-light")
+	for _, c := range held {
+		if err := c.Push(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-waiter; err != nil {
+		t.Error(err)
+	}
+	b.shows(row("orders"), "0 / 12")
+
+	// The server goes down and comes back.
+	mailServer.Open.Always(poolstest.Fail(errors.New("connection <b>refused</b>")))
+	if _, err := mail.Pop(t.Context()); !errors.Is(err, pools.ErrOpenFailed) {
+		t.Fatal(err)
+	}
+	b.shows(row("mail"), "opens fail")
+	b.do(chromedp.Navigate(b.url+"#mail"), chromedp.WaitVisible(chromedp.CSS("#detail")))
+	b.shows("#trouble", "connection <b>refused</b>")
+	b.shows("#events", "down")
+	b.scheme("dark")
+	b.picture("down-dark")
+	mailServer.Open.Clear()
+	b.shows("#events", "up")
+	if text := b.eval(`document.querySelector('` + row("mail") + `').innerText`); strings.Contains(text, "opens fail") {
+		t.Errorf("the server is up again, and the page says %q", text)
+	}
+
+	// Nothing that the program says is markup, and nothing comes from elsewhere.
+	b.do(chromedp.Navigate(b.url + "#" + strings.ReplaceAll(`%3Cimg%20src%3Dx%20onerror%3D%22faults.push('markup')%22%3E`, "'", "'")))
+	b.shows("#name", nasty)
+	if n := b.eval(`document.querySelectorAll("main img").length`); n != "0" {
+		t.Errorf("%s images", n)
+	}
+	if form := b.eval(`document.querySelector("#actions").hidden`); form != "true" {
+		t.Error("there are actions, which nobody has allowed")
+	}
+	hosts := b.eval(`[...new Set(performance.getEntriesByType("resource").map((r) => new URL(r.name).origin))].join()`)
+	if !strings.HasPrefix(b.url, hosts+"/") {
+		t.Errorf("requests to %s", hosts)
+	}
+
+	// A phone: nothing is wider than the screen.
+	b.do(chromedp.EmulateViewport(390, 800), chromedp.Navigate(b.url+"#orders"))
+	b.shows("#name", "orders")
+	b.shows("#counts", "leases")
+	if wide := b.eval(`document.documentElement.scrollWidth > innerWidth`); wide != "false" {
+		t.Errorf("the page is wider than a phone: %s", b.eval(`document.documentElement.scrollWidth`))
+	}
+	b.picture("phone-dark")
+	b.scheme("light")
+	b.picture("phone-light")
+	if faults := b.eval(`faults.join("; ")`); faults != "" {
+		t.Errorf("faults: %s", faults)
+	}
+}
+
+// What may be done, is done.
+func TestActions(t *testing.T) {
+	group := new(pools.Group)
+	p, _ := add(t, group, "jobs", pools.Settings{Size: 2})
+	b := open(t, group, poolsdebug.Options{AllowActions: true})
+	b.shows("#state", "live")
+	b.do(chromedp.Navigate(b.url+"#jobs"), chromedp.WaitVisible(chromedp.CSS("#actions")))
+	b.shows("#settings", "Size")
+	b.eval(`document.querySelector("#actions input").value = "7"; ""`)
+	b.do(chromedp.Click(chromedp.CSS(`#actions button[value=resize]`)))
+	b.shows("#actions output", "done")
+	b.shows(row("jobs"), "0 / 7")
+	b.do(chromedp.Click(chromedp.CSS(`#actions button[value=pause]`)))
+	b.shows(row("jobs"), "paused")
+	b.do(chromedp.Click(chromedp.CSS(`#actions button[value=resume]`)))
+	for end := time.Now().Add(10 * time.Second); p.Stats().Paused; {
+		if time.Now().After(end) {
+			t.Fatal("it stays paused")
+		}
+	}
+	if p.Size() != 7 {
+		t.Errorf("the size is %d", p.Size())
+	}
+	b.eval(`document.querySelector("#actions input").value = "99999999"; ""`)
+	b.do(chromedp.Click(chromedp.CSS(`#actions button[value=resize]`)))
+	b.shows("#actions output", "Settings.Size")
+	b.picture("actions")
+}
+
+// 200 pools of 100 slots stay smooth: the script needs little of each second,
+// and frames keep coming.
+func TestManyPools(t *testing.T) {
+	group := new(pools.Group)
+	for i := range 200 {
+		p, _ := add(t, group, fmt.Sprintf("shard-%03d", i), pools.Settings{Size: 100})
+		for range 30 + i%60 {
+			c := leak(t, p)
+			t.Cleanup(func() { _ = c.Push() })
+		}
+	}
+	b := open(t, group, poolsdebug.Options{})
+	b.shows("#state", "live: 200 pools")
+	b.shows(row("shard-199"), "49 / 100")
+	b.eval(`window.frames_ = []; { let last = performance.now(); const step = (now) => { frames_.push(now - last); last = now; requestAnimationFrame(step); }; requestAnimationFrame(step); }; ""`)
+	for end := time.Now().Add(20 * time.Second); ; {
+		if n := b.eval(`frames_.reduce((a, b) => a + b, 0) > 4000`); n == "true" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("no frames come")
+		}
+	}
+	t.Logf("frames: %s", b.eval(`frames_.length + " in " + Math.round(frames_.reduce((a, b) => a + b, 0)) + " ms, the longest " + Math.round(Math.max(...frames_)) + " ms"`))
+	if slow := b.eval(`frames_.filter((ms) => ms > 250).length`); slow != "0" {
+		t.Errorf("%s frames took longer than 250 ms", slow)
+	}
+	b.picture("many")
+}

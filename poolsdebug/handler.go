@@ -1,0 +1,202 @@
+package poolsdebug
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/utopia-go/pools"
+)
+
+// Options say what the page may do.
+type Options struct {
+	// AllowActions adds to the page: resize, pause, resume and refresh. A
+	// request that a browser sends for another site is refused, see
+	// [http.CrossOriginProtection]; who may use the page at all is for the
+	// program to say. Default: the page only shows.
+	AllowActions bool
+}
+
+//go:embed page
+var page embed.FS
+
+// mostWatchers bounds how many pages may be live at once.
+const mostWatchers = 100
+
+type handler struct {
+	group   *pools.Group
+	options Options
+	hub     *hub
+}
+
+// New makes the handler for the pools of a group; pools may be added and
+// removed meanwhile. Give it a path that ends in "/", whichever:
+//
+//	mux.Handle("/debug/pools/", poolsdebug.New(group, poolsdebug.Options{}))
+//
+// It is safe for any number of goroutines, and has nothing to close: ten
+// seconds after the last page was closed it does nothing.
+func New(group *pools.Group, options Options) http.Handler {
+	h := &handler{group, options, &hub{group: group, watchers: make(map[chan []byte]bool)}}
+	return http.NewCrossOriginProtection().Handler(h)
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cache-Control", "no-store")
+	what := path.Base(r.URL.Path)
+	if strings.HasSuffix(r.URL.Path, "/") {
+		what = ""
+	}
+	if what == "action" {
+		h.action(w, r)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		header.Set("Allow", "GET, HEAD")
+		http.Error(w, "poolsdebug: only GET here", http.StatusMethodNotAllowed)
+		return
+	}
+	switch what {
+	case "":
+		if !strings.Contains(r.Header.Get("Accept"), "text/html") {
+			h.text(w, r)
+			return
+		}
+		h.asset(w, "index.html", "text/html; charset=utf-8")
+	case "script.js":
+		h.asset(w, what, "text/javascript; charset=utf-8")
+	case "style.css":
+		h.asset(w, what, "text/css; charset=utf-8")
+	case "icon.svg":
+		h.asset(w, what, "image/svg+xml")
+	case "json":
+		h.json(w, r)
+	case "text":
+		h.text(w, r)
+	case "live":
+		h.live(w, r)
+	default:
+		http.Error(w, "poolsdebug: there is no "+clean(what)+`; there are "", "json", "text" and "live"`, http.StatusNotFound)
+	}
+}
+
+func (h *handler) asset(w http.ResponseWriter, name, kind string) {
+	text, err := page.ReadFile("page/" + name)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", kind)
+	_, _ = w.Write(text)
+}
+
+// chosen returns the pools that the request names, or all. It answers itself
+// when there is none of that name.
+func (h *handler) chosen(w http.ResponseWriter, r *http.Request) (some []pools.AnyPool, ok bool) {
+	name := r.URL.Query().Get("pool")
+	for n, p := range h.group.All() {
+		if name == "" || n == name {
+			some = append(some, p)
+		}
+	}
+	if name != "" && some == nil {
+		http.Error(w, "poolsdebug: there is no pool "+clean(name), http.StatusNotFound)
+		return nil, false
+	}
+	return some, true
+}
+
+func (h *handler) json(w http.ResponseWriter, r *http.Request) {
+	some, ok := h.chosen(w, r)
+	if !ok {
+		return
+	}
+	all := []detail{}
+	for _, p := range some {
+		all = append(all, lookInto(p))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(all)
+}
+
+// live sends a snapshot a second as server-sent events: "pools" for the list
+// and, for the pool that the request names, "past" once and "pool".
+func (h *handler) live(w http.ResponseWriter, r *http.Request) {
+	h.hub.mu.Lock()
+	full := len(h.hub.watchers) >= mostWatchers
+	h.hub.mu.Unlock()
+	if full {
+		http.Error(w, "poolsdebug: too many pages are open", http.StatusServiceUnavailable)
+		return
+	}
+	name := r.URL.Query().Get("pool")
+	w.Header().Set("Content-Type", "text/event-stream")
+	control := http.NewResponseController(w)
+	snapshots, stop := h.hub.watch()
+	defer stop()
+	send := func(event string, data []byte) bool {
+		_ = control.SetWriteDeadline(time.Now().Add(10 * time.Second)) // a page that hangs does not keep us
+		_, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, data)
+		return err == nil
+	}
+	encoded := func(event string, v any) bool {
+		data, err := json.Marshal(v)
+		return err == nil && send(event, data)
+	}
+	if !encoded("hello", map[string]any{"actions": h.options.AllowActions}) {
+		return
+	}
+	first := true
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case snapshot := <-snapshots:
+			if first && name != "" && !encoded("past", h.hub.pastOf(name)) {
+				return
+			}
+			first = false
+			if !send("pools", snapshot) {
+				return
+			}
+			if p := h.find(name); p != nil && !encoded("pool", lookInto(p)) {
+				return
+			}
+			if control.Flush() != nil {
+				return
+			}
+		}
+	}
+}
+
+func (h *handler) find(name string) pools.AnyPool {
+	for n, p := range h.group.All() {
+		if n == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// text answers with a page for terminals.
+func (h *handler) text(w http.ResponseWriter, r *http.Request) {
+	some, ok := h.chosen(w, r)
+	if !ok {
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	var b strings.Builder
+	writeText(&b, some)
+	_, _ = io.WriteString(w, b.String())
+}

@@ -1,0 +1,115 @@
+package poolsdebug
+
+import (
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/utopia-go/pools"
+)
+
+const (
+	interval = time.Second
+	kept     = 300 // points of each pool: five minutes
+	linger   = 10  // ticks without anybody who watches, so that a reload still finds the past
+)
+
+// hub takes the snapshots that all who watch share. It does so only while
+// somebody watches, and a little longer.
+type hub struct {
+	group *pools.Group
+
+	mu       sync.Mutex
+	running  bool
+	lonely   int // ticks without anybody
+	watchers map[chan []byte]bool
+	before   map[string]last
+	past     map[string][]point
+}
+
+// watch returns a channel of snapshots, as JSON. Who is slow misses some.
+func (h *hub) watch() (snapshots chan []byte, stop func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := make(chan []byte, 1)
+	h.watchers[c] = true
+	if !h.running {
+		h.running = true
+		h.before, h.past = make(map[string]last), make(map[string][]point)
+		go h.run()
+	}
+	c <- h.snapshot() // at once
+	return c, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.watchers, c)
+	}
+}
+
+func (h *hub) run() {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for range ticker.C {
+		if !h.tick() {
+			return
+		}
+	}
+}
+
+// tick reports whether it is to go on.
+func (h *hub) tick() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.watchers) > 0 {
+		h.lonely = 0
+	} else if h.lonely++; h.lonely > linger {
+		h.running, h.lonely, h.before, h.past = false, 0, nil, nil
+		return false
+	}
+	snapshot := h.snapshot()
+	for c := range h.watchers {
+		select {
+		case c <- snapshot:
+		default:
+		}
+	}
+	return true
+}
+
+// snapshot looks at each pool. Under h.mu.
+func (h *hub) snapshot() []byte {
+	now := time.Now()
+	all := []brief{}
+	there := make(map[string]bool)
+	for name, p := range h.group.All() {
+		b, seen := look(p, h.before[name], now)
+		if before := h.before[name].at; before.IsZero() || now.Sub(before) >= interval/2 {
+			h.before[name] = seen
+			h.past[name] = append(h.past[name], b.Point)
+			if n := len(h.past[name]); n > kept {
+				h.past[name] = slices.Delete(h.past[name], 0, n-kept)
+			}
+		}
+		there[name] = true
+		all = append(all, b)
+	}
+	for name := range h.before {
+		if !there[name] {
+			delete(h.before, name)
+			delete(h.past, name)
+		}
+	}
+	text, err := json.Marshal(all)
+	if err != nil {
+		panic(err) // numbers and strings
+	}
+	return text
+}
+
+// pastOf returns the points of a pool.
+func (h *hub) pastOf(name string) []point {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.past[name])
+}

@@ -1,0 +1,410 @@
+// Everything that comes from the program is put on the page as text, never as
+// markup.
+
+const $ = (id) => document.getElementById(id);
+
+// make makes an element with text, or with children.
+function make(tag, attributes, ...children) {
+  const e = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) e.setAttribute(name, value);
+  e.append(...children);
+  return e;
+}
+
+// say changes text only where it differs, so that selections stay.
+function say(e, text) {
+  if (e.textContent !== text) e.textContent = text;
+}
+
+const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
+// time writes nanoseconds.
+function time(ns) {
+  if (!ns) return "0";
+  const units = [[3600e9, "h"], [60e9, "min"], [1e9, "s"], [1e6, "ms"], [1e3, "µs"], [1, "ns"]];
+  const [size, unit] = units.find(([size]) => ns >= size) || units[5];
+  return number.format(ns / size) + " " + unit;
+}
+
+// rate writes a number a second.
+const rate = (n) => (n >= 100 ? whole : number).format(n);
+
+// --- the list ---
+
+const states = {
+  ".": "vacant", o: "opening", i: "idle", s: "idle, checked before use", h: "in use", v: "revoked, still in use",
+  b: "coming back", c: "being checked", r: "being reset", x: "being closed", "!": "hung",
+};
+let colours = {};
+function readColours() {
+  const style = getComputedStyle(document.documentElement);
+  for (const name of ["ink", "idle", "work", "bad", "age0", "age1", "age2", "age3", "age4", "age5"]) {
+    colours[name] = style.getPropertyValue("--" + name).trim();
+  }
+}
+
+// A state has a shape beside its colour.
+function cell(c, x, y, size, state, age) {
+  const whole = () => c.fillRect(x, y, size, size);
+  switch (state) {
+    case ".":
+      c.fillStyle = colours.idle;
+      c.fillRect(x + size / 2 - 1, y + size / 2 - 1, 2, 2);
+      break;
+    case "i":
+    case "s":
+      c.strokeStyle = colours.idle;
+      c.setLineDash(state === "s" ? [2, 2] : []);
+      c.strokeRect(x + 0.5, y + 0.5, size - 1, size - 1);
+      break;
+    case "h":
+      c.fillStyle = colours["age" + age];
+      whole();
+      break;
+    case "v":
+    case "!":
+      c.fillStyle = c.strokeStyle = colours.bad;
+      c.setLineDash([]);
+      if (state === "v") whole();
+      c.beginPath();
+      c.moveTo(x + 1, y + 1);
+      c.lineTo(x + size - 1, y + size - 1);
+      c.moveTo(x + size - 1, y + 1);
+      c.lineTo(x + 1, y + size - 1);
+      if (state === "v") c.strokeStyle = colours.ink;
+      c.stroke();
+      break;
+    default: // at work on it
+      c.fillStyle = colours.work;
+      c.beginPath();
+      c.moveTo(x, y + size);
+      c.lineTo(x + size, y + size);
+      c.lineTo(x + size, y);
+      c.fill();
+  }
+}
+
+const size = 10, gap = 2;
+
+// draw draws a row of slots, as wide as there is room.
+function draw(row) {
+  if (!row.visible || !row.slots) return;
+  const canvas = row.canvas;
+  const width = row.cell.clientWidth;
+  const across = Math.max(Math.floor((width + gap) / (size + gap)), 1);
+  const scale = devicePixelRatio || 1;
+  const w = Math.min(across, row.slots.length) * (size + gap);
+  const h = Math.ceil(row.slots.length / across) * (size + gap);
+  if (canvas.width !== Math.round(w * scale) || canvas.height !== Math.round(h * scale)) {
+    canvas.width = Math.round(w * scale);
+    canvas.height = Math.round(h * scale);
+    canvas.style.width = w + "px";
+    canvas.style.height = h + "px";
+  }
+  const c = canvas.getContext("2d");
+  c.setTransform(scale, 0, 0, scale, 0, 0);
+  c.clearRect(0, 0, w, h);
+  for (let i = 0; i < row.slots.length; i++) {
+    cell(c, (i % across) * (size + gap), Math.floor(i / across) * (size + gap), size, row.slots[i], row.ages[i]);
+  }
+}
+
+const rows = new Map();
+const seen = new IntersectionObserver((all) => {
+  for (const entry of all) {
+    const row = [...rows.values()].find((r) => r.cell === entry.target);
+    if (!row) continue;
+    row.visible = entry.isIntersecting;
+    draw(row);
+  }
+});
+
+function addRow(name) {
+  const row = { slots: "", ages: "", visible: false, badges: "" };
+  const td = (label, kind) => make("td", { role: "cell", class: kind, "data-label": label });
+  row.link = make("a", { href: "#" + encodeURIComponent(name) }, name);
+  row.marks = make("div", {});
+  row.head = make("th", { scope: "row", role: "rowheader" }, row.link, row.marks);
+  row.canvas = make("canvas", { role: "img" });
+  row.cell = td("Connections", "slots");
+  row.cell.append(row.canvas);
+  row.held = td("in use", "number");
+  row.waiting = td("waiting", "number");
+  row.rate = td("uses/s", "number");
+  row.wait = td("wait p99", "number");
+  row.use = td("use p99", "number");
+  row.tr = make("tr", { role: "row" }, row.head, row.cell, row.held, row.waiting, row.rate, row.wait, row.use);
+  seen.observe(row.cell);
+  rows.set(name, row);
+  return row;
+}
+
+function badges(p) {
+  const all = [];
+  const add = (there, kind, text) => there && all.push([kind, text]);
+  add(p.down, "bad", "opens fail");
+  add(p.held >= p.size && p.waiting > 0, "bad", "exhausted");
+  add(p.paused, "note", "paused");
+  add(p.hung, "bad", p.hung + " hung");
+  add(p.leaks, "bad", p.leaks + " leaks");
+  add(p.lost, "bad", p.lost + " lost");
+  add(p.misused, "bad", p.misused + " misused");
+  return all;
+}
+
+function showList(all) {
+  const body = $("list").tBodies[0];
+  const filter = $("filter").value.toLowerCase();
+  const there = new Set();
+  let troubled = 0, at = null;
+  for (const p of all) {
+    there.add(p.name);
+    const row = rows.get(p.name) || addRow(p.name);
+    const marks = badges(p);
+    if (marks.some(([kind]) => kind === "bad")) troubled++;
+    if (JSON.stringify(marks) !== row.badges) {
+      row.badges = JSON.stringify(marks);
+      row.marks.replaceChildren(...marks.map(([kind, text]) => make("span", { class: "badge " + kind }, text)));
+    }
+    if (row.slots !== p.slots || row.ages !== p.ages) {
+      row.slots = p.slots;
+      row.ages = p.ages;
+      row.canvas.setAttribute("aria-label", `${p.held} in use, ${p.idle} idle, ${p.opening} opening, of ${p.size}`);
+      draw(row);
+    }
+    say(row.held, `${p.held} / ${p.size}`);
+    say(row.waiting, whole.format(p.waiting));
+    say(row.rate, rate(p.point.rate));
+    say(row.wait, p.point.waits ? time(p.point.wait99) : "–");
+    say(row.use, p.point.use99 ? time(p.point.use99) : "–");
+    row.tr.classList.toggle("open", p.name === chosen());
+    row.tr.hidden = !p.name.toLowerCase().includes(filter);
+    const next = at ? at.nextSibling : body.firstChild;
+    if (next !== row.tr) body.insertBefore(row.tr, next);
+    at = row.tr;
+  }
+  for (const [name, row] of rows) {
+    if (there.has(name)) continue;
+    seen.unobserve(row.cell);
+    row.tr.remove();
+    rows.delete(name);
+  }
+  $("state").classList.remove("lost");
+  say($("state"), `live: ${all.length} pools` + (troubled ? `, ${troubled} in trouble` : ""));
+}
+
+function showLegend() {
+  const items = [["i", 0, "idle"], ["h", 0, "in use"], ["h", 2, "for 10 s"], ["h", 3, "1 min"], ["h", 4, "10 min"], ["h", 5, "1 h"],
+    ["o", 0, "opening, checking, closing"], ["!", 0, "hung"], [".", 0, "vacant"]];
+  $("legend").replaceChildren(...items.map(([state, age, text]) => {
+    const canvas = make("canvas", { width: 20, height: 20 });
+    canvas.style.width = canvas.style.height = "10px";
+    const c = canvas.getContext("2d");
+    c.setTransform(2, 0, 0, 2, 0, 0);
+    cell(c, 0, 0, 10, state, age);
+    return make("span", {}, canvas, text);
+  }));
+}
+
+// --- one pool ---
+
+const chosen = () => {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
+};
+
+const charts = [
+  { title: "In use, waiting", keys: ["held", "waiting"], write: whole.format },
+  { title: "Uses a second", keys: ["rate"], write: rate },
+  { title: "Wait", keys: ["wait50", "wait99"], names: ["p50", "p99"], write: time },
+  { title: "Use", keys: ["use50", "use99"], names: ["p50", "p99"], write: time },
+];
+const kept = 300; // seconds that a chart shows
+const kinds = ["first", "second"];
+let points = [];
+
+function makeCharts() {
+  const ns = "http://www.w3.org/2000/svg";
+  $("charts").replaceChildren(...charts.map((chart) => {
+    const svg = document.createElementNS(ns, "svg");
+    svg.setAttribute("viewBox", `0 0 ${kept} 100`);
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("aria-hidden", "true");
+    chart.lines = chart.keys.map((_, i) => {
+      const line = document.createElementNS(ns, "polyline");
+      line.setAttribute("class", kinds[i]);
+      svg.prepend(line);
+      return line;
+    });
+    chart.most = make("span", { class: "most" });
+    chart.now = chart.keys.map((_, i) => make("span", { class: kinds[i] }));
+    const plot = make("div", { class: "plot" }, chart.most);
+    plot.prepend(svg);
+    return make("figure", {}, plot, make("figcaption", {}, make("b", {}, chart.title), ...chart.now));
+  }));
+}
+
+function showCharts() {
+  const newest = points.at(-1);
+  for (const chart of charts) {
+    const most = Math.max(...points.flatMap((p) => chart.keys.map((key) => p[key])), 0);
+    say(chart.most, most ? chart.write(most) : "");
+    chart.keys.forEach((key, i) => {
+      const shown = points.map((p) => {
+        const x = kept - (newest.at - p.at) / 1000;
+        const y = most ? 98 - (p[key] / most) * 92 : 98;
+        return x.toFixed(1) + "," + y.toFixed(1);
+      });
+      chart.lines[i].setAttribute("points", shown.join(" "));
+      const name = chart.names ? chart.names[i] + " " : chart.keys.length > 1 ? ["in use ", "waiting "][i] : "";
+      say(chart.now[i], newest ? name + (chart.write === time && !newest[key] ? "–" : chart.write(newest[key])) : "");
+    });
+  }
+}
+
+function addPoint(p) {
+  if (points.length && points.at(-1).at >= p.at) return;
+  points.push(p);
+  points = points.filter((q) => q.at > p.at - kept * 1000);
+  showCharts();
+}
+
+// list fills a definition list, and leaves what has not changed.
+function list(dl, pairs) {
+  while (dl.children.length > 2 * pairs.length) dl.lastChild.remove();
+  while (dl.children.length < 2 * pairs.length) dl.append(make("dt", {}), make("dd", {}));
+  pairs.forEach(([name, value], i) => {
+    say(dl.children[2 * i], name);
+    say(dl.children[2 * i + 1], value);
+  });
+}
+
+function showHolders(pool) {
+  const box = $("holders");
+  const open = new Set([...box.querySelectorAll("details[open]")].map((d) => d.dataset.stack));
+  const focused = document.activeElement?.closest?.("#holders details")?.dataset.stack;
+  const all = pool.holders.map((h) => {
+    const ids = make("span", { class: "ids" }, h.ids.join(" ") + (h.count > h.ids.length ? " …" : ""));
+    const summary = make("summary", {}, `${h.count} × ${h.place || "held"}, longest ${time(h.longest)} `, ids);
+    const details = make("details", {}, summary, make("pre", {}, h.stack || "Its stack is known with Settings.TrackHolders."));
+    details.dataset.stack = h.stack;
+    details.open = open.has(h.stack);
+    return details;
+  });
+  if (pool.more) all.push(make("p", { class: "none" }, `and ${pool.more} more, taken at other places`));
+  box.replaceChildren(...(all.length ? all : [make("p", { class: "none" }, "nobody")]));
+  if (focused !== undefined) [...box.children].find((d) => d.dataset?.stack === focused)?.querySelector("summary")?.focus();
+}
+
+const bad = new Set(["open failed", "down", "leaked", "lost", "misused", "hung", "call failed"]);
+
+let shownEvents = "";
+function showEvents(events) {
+  const now = JSON.stringify(events);
+  if (now === shownEvents) return;
+  shownEvents = now;
+  const items = events.map((e) => {
+    const words = [e.kind, e.id, e.call, e.reason && `(${e.reason})`, e.took && time(e.took), e.count && "×" + e.count, e.err,
+      e.suppressed && `and ${e.suppressed} more before`].filter(Boolean);
+    const at = new Date(e.at);
+    const item = make("li", {}, make("time", { datetime: e.at }, at.toLocaleTimeString()), make("span", bad.has(e.kind) ? { class: "bad" } : {}, words.join(" ")));
+    if (e.stack) item.append(make("details", {}, make("summary", {}, "taken at"), make("pre", {}, e.stack)));
+    return item;
+  });
+  $("events").replaceChildren(...(items.length ? items : [make("li", { class: "none" }, "nothing yet")]));
+}
+
+function showPool(pool) {
+  $("detail").hidden = false;
+  say($("name"), pool.name);
+  const st = pool.stats;
+  const closed = Object.entries(st.ClosedBy).filter(([, n]) => n).map(([reason, n]) => [`closed: ${reason}`, whole.format(n)]);
+  const counters = ["Leases", "Waits", "WaitsFailed", "TimedOut", "Opened", "OpenErrors", "Closed", "Detached", "Leaks", "Lost", "Misused", "Abandonments"];
+  list($("counts"), [...counters.map((name) => [words(name), whole.format(st[name])]), ...closed,
+    ["longest wait", time(st.Wait.Max)], ["longest open", time(st.Open.Max)], ["longest use", time(st.Use.Max)]]);
+  list($("settings"), Object.entries(pool.settings).sort().map(([name, value]) => [name, String(value)]));
+  showHolders(pool);
+  showEvents(pool.events);
+  if (document.activeElement !== form.size && form.dataset.pool !== pool.name) {
+    form.dataset.pool = pool.name;
+    form.size.value = pool.settings.Size;
+  }
+}
+
+// words writes WaitsFailed as "waits failed".
+const words = (name) => name.replace(/(?<=.)[A-Z]/g, " $&").toLowerCase();
+
+function showTrouble(all) {
+  const p = all.find((p) => p.name === chosen());
+  say($("trouble"), !p ? (chosen() ? `There is no pool ${chosen()} now.` : "") : p.down ? "Opens fail: " + p.down : "");
+  if (p) addPoint(p.point);
+}
+
+// --- actions ---
+
+const form = $("actions");
+form.addEventListener("submit", async (e) => {
+  e.preventDefault();
+  const body = new URLSearchParams({ pool: chosen(), do: e.submitter.value, size: form.size.value });
+  const output = form.querySelector("output");
+  try {
+    const answer = await fetch("action", { method: "POST", body });
+    say(output, answer.ok ? "done" : await answer.text());
+  } catch (err) {
+    say(output, String(err));
+  }
+});
+
+// --- live ---
+
+let source;
+function connect() {
+  source?.close();
+  const name = chosen();
+  points = [];
+  shownEvents = "";
+  $("detail").hidden = !name;
+  if (name) {
+    say($("name"), name);
+    showCharts();
+  }
+  source = new EventSource("live" + (name ? "?pool=" + encodeURIComponent(name) : ""));
+  const on = (event, f) => source.addEventListener(event, (e) => f(JSON.parse(e.data)));
+  on("hello", (h) => (form.hidden = !h.actions));
+  on("past", (past) => {
+    points = past || [];
+    showCharts();
+  });
+  on("pools", (all) => {
+    showList(all);
+    showTrouble(all);
+  });
+  on("pool", showPool);
+  source.onerror = () => {
+    $("state").classList.add("lost");
+    say($("state"), "not connected: what is shown is old; trying again");
+  };
+}
+
+readColours();
+showLegend();
+makeCharts();
+connect();
+addEventListener("hashchange", () => {
+  connect();
+  if (chosen()) $("detail").focus();
+});
+$("filter").addEventListener("input", () => {
+  const filter = $("filter").value.toLowerCase();
+  for (const [name, row] of rows) row.tr.hidden = !name.toLowerCase().includes(filter);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  readColours();
+  showLegend();
+  rows.forEach(draw);
+});
+addEventListener("resize", () => rows.forEach(draw));

@@ -1,0 +1,226 @@
+package poolsdebug
+
+import (
+	"cmp"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/utopia-go/pools"
+)
+
+// brief is a pool in the list. Short names: there may be hundreds, each second.
+type brief struct {
+	Name    string `json:"name"`
+	Size    int    `json:"size"`
+	Slots   string `json:"slots"` // a letter for the state of each slot
+	Ages    string `json:"ages"`  // and a digit for how long it has been so
+	Held    int    `json:"held"`
+	Idle    int    `json:"idle"`
+	Opening int    `json:"opening"`
+	Hung    int    `json:"hung"`
+	Waiting int    `json:"waiting"`
+	Paused  bool   `json:"paused,omitempty"`
+	Down    string `json:"down,omitempty"` // why opens fail
+	Leaks   uint64 `json:"leaks"`
+	Lost    uint64 `json:"lost"`
+	Misused uint64 `json:"misused"`
+	Point   point  `json:"point"`
+}
+
+// point is a pool in one interval: what the charts are made of. Times are in
+// nanoseconds.
+type point struct {
+	At      int64   `json:"at"` // milliseconds since 1970
+	Rate    float64 `json:"rate"`
+	Held    int     `json:"held"`
+	Waiting int     `json:"waiting"`
+	Waits   uint64  `json:"waits"`
+	Wait50  int64   `json:"wait50"`
+	Wait99  int64   `json:"wait99"`
+	Use50   int64   `json:"use50"`
+	Use99   int64   `json:"use99"`
+}
+
+// detail is a pool that somebody looks into.
+type detail struct {
+	Name     string         `json:"name"`
+	Stats    pools.Stats    `json:"stats"`
+	Settings pools.Settings `json:"settings"`
+	Tracking bool           `json:"tracking"`
+	Holders  []holders      `json:"holders"`
+	More     int            `json:"more"` // holders that are not among these
+	Events   []event        `json:"events"`
+}
+
+// holders are those who took their connections at the same place.
+type holders struct {
+	Count   int      `json:"count"`
+	Longest int64    `json:"longest"` // nanoseconds
+	IDs     []string `json:"ids"`     // of some, those that are held longest first
+	Place   string   `json:"place"`   // the function that took them, and its line
+	Stack   string   `json:"stack"`
+}
+
+// event is a pools.Event in words.
+type event struct {
+	At         time.Time `json:"at"`
+	Kind       string    `json:"kind"`
+	ID         string    `json:"id,omitempty"`
+	Reason     string    `json:"reason,omitempty"`
+	Call       string    `json:"call,omitempty"`
+	Took       int64     `json:"took,omitempty"`
+	Count      int       `json:"count,omitempty"`
+	Err        string    `json:"err,omitempty"`
+	Stack      string    `json:"stack,omitempty"`
+	Suppressed int       `json:"suppressed,omitempty"`
+}
+
+// letters are for the states of Connection.State; "." is vacant, "o" opening,
+// "!" hung.
+var letters = map[string]byte{
+	"idle": 'i', "stale": 's', "held": 'h', "revoked": 'v', "returning": 'b',
+	"checking": 'c', "resetting": 'r', "closing": 'x',
+}
+
+// ages are where the next digit begins.
+var ages = []time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute, time.Hour}
+
+func age(d time.Duration) byte {
+	n, _ := slices.BinarySearch(ages, d+1)
+	return byte('0' + n)
+}
+
+// last is what a pool was at the snapshot before.
+type last struct {
+	stats pools.Stats
+	at    time.Time
+}
+
+// look makes a brief, with a point for the time since the snapshot before.
+func look(p pools.AnyPool, before last, now time.Time) (brief, last) {
+	st := p.Stats()
+	b := brief{
+		Name: st.Name, Size: st.Size, Held: st.Held + st.Revoked, Idle: st.Idle + st.Stale,
+		Opening: st.Opening, Hung: st.Hung, Waiting: st.Waiting,
+		Paused: st.Paused, Down: down(p), Leaks: st.Leaks, Lost: st.Lost, Misused: st.Misused,
+	}
+	b.Slots, b.Ages = cells(p, st)
+	b.Point = point{At: now.UnixMilli(), Held: b.Held, Waiting: b.Waiting}
+	// A pool of another life may have the name.
+	if seconds := now.Sub(before.at).Seconds(); !before.at.IsZero() && seconds > 0 && st.Leases >= before.stats.Leases {
+		wait, use := st.Wait.Since(before.stats.Wait), st.Use.Since(before.stats.Use)
+		b.Point.Rate = float64(st.Leases-before.stats.Leases) / seconds
+		b.Point.Waits = wait.Count
+		b.Point.Wait50, b.Point.Wait99 = int64(wait.Quantile(0.5)), int64(wait.Quantile(0.99))
+		b.Point.Use50, b.Point.Use99 = int64(use.Quantile(0.5)), int64(use.Quantile(0.99))
+	}
+	return b, last{st, now}
+}
+
+// cells writes the slots out. Only connections have places of their own; what
+// is opening or hung is put where there is none.
+func cells(p pools.AnyPool, st pools.Stats) (slots, ages string) {
+	n := st.Size + st.Excess
+	states, digits := slices.Repeat([]byte{'.'}, n), slices.Repeat([]byte{'0'}, n)
+	for c := range p.Connections() {
+		for c.Slot >= len(states) {
+			states, digits = append(states, '.'), append(digits, '0')
+		}
+		states[c.Slot], digits[c.Slot] = letters[c.State], age(c.For)
+	}
+	put := func(n int, letter byte) {
+		for i := 0; i < len(states) && n > 0; i++ {
+			if states[i] == '.' {
+				states[i] = letter
+				n--
+			}
+		}
+	}
+	put(st.Opening, 'o')
+	put(st.Hung, '!')
+	return string(states), string(digits)
+}
+
+// down returns why opens fail, or "".
+func down(p pools.AnyPool) string {
+	all := p.Events()
+	for i := len(all) - 1; i >= 0; i-- {
+		switch all[i].Kind {
+		case pools.EventUp, pools.EventOpened:
+			return ""
+		case pools.EventOpenFailed, pools.EventDown:
+			return text(all[i].Err)
+		}
+	}
+	return ""
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// A detail has at most so many places where connections were taken, and so
+// many IDs for each.
+const (
+	mostPlaces = 50
+	mostIDs    = 5
+)
+
+func lookInto(p pools.AnyPool) detail {
+	d := detail{Name: p.Name(), Stats: p.Stats(), Settings: p.Settings(), Events: []event{}}
+	d.Tracking = d.Settings.TrackHolders
+	d.Holders, d.More = whoHolds(p)
+	for _, e := range p.Events() {
+		d.Events = append(d.Events, event{
+			At: e.Time, Kind: string(e.Kind), ID: e.ID, Reason: e.Reason.String(), Call: e.Call, Took: int64(e.Took),
+			Count: e.Count, Err: text(e.Err), Stack: e.Stack, Suppressed: e.Suppressed,
+		})
+	}
+	slices.Reverse(d.Events)
+	return d
+}
+
+// place returns the first function of a stack that is not the pool's, without
+// its path, and where it is.
+func place(stack string) string {
+	all := strings.Split(stack, "\n")
+	for i := 0; i+1 < len(all); i += 2 {
+		if strings.HasPrefix(all[i], "github.com/utopia-go/pools.") {
+			continue
+		}
+		return path.Base(all[i]) + " " + path.Base(all[i+1])
+	}
+	return ""
+}
+
+// whoHolds puts those together who took their connections at the same place:
+// the place of a leak has most, and those it has had longest.
+func whoHolds(p pools.AnyPool) (places []holders, more int) {
+	byStack := make(map[string][]pools.Connection)
+	for c := range p.Connections() {
+		if c.State == "held" || c.State == "revoked" {
+			byStack[c.Stack] = append(byStack[c.Stack], c)
+		}
+	}
+	places = []holders{}
+	for stack, all := range byStack {
+		slices.SortFunc(all, func(a, b pools.Connection) int { return cmp.Compare(b.For, a.For) })
+		h := holders{Count: len(all), Longest: int64(all[0].For), Place: place(stack), Stack: stack}
+		for _, c := range all[:min(len(all), mostIDs)] {
+			h.IDs = append(h.IDs, c.ID)
+		}
+		places = append(places, h)
+	}
+	slices.SortFunc(places, func(a, b holders) int {
+		return cmp.Or(cmp.Compare(b.Longest, a.Longest), cmp.Compare(a.Stack, b.Stack))
+	})
+	for _, h := range places[min(len(places), mostPlaces):] {
+		more += h.Count
+	}
+	return places[:min(len(places), mostPlaces)], more
+}
