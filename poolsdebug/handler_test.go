@@ -1,0 +1,376 @@
+package poolsdebug
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/poolstest"
+)
+
+type resource = *poolstest.Resource
+
+// group is pools of these names.
+func group(t *testing.T, settings pools.Settings, names ...string) (*pools.Group, []*pools.Pool[resource], *poolstest.Server) {
+	g, server := new(pools.Group), poolstest.NewServer(t, 0)
+	var all []*pools.Pool[resource]
+	for _, name := range names {
+		p, err := pools.New(name, server.Connector(), settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := p.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := g.Add(p); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return g, all, server
+}
+
+func get(h http.Handler, path string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func post(h http.Handler, form url.Values, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, "http://app/debug/pools/action", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestWhatIsServed(t *testing.T) {
+	g, _, _ := group(t, pools.Settings{Size: 2}, "db", "mail")
+	h := New(g, Options{})
+	browser := []string{"Accept", "text/html,*/*"}
+	for path, want := range map[string]struct {
+		status   int
+		kind     string
+		contains string
+	}{
+		"/debug/pools/":               {200, "text/html", "<table"},
+		"/":                           {200, "text/html", "<table"},
+		"/debug/pools/script.js":      {200, "text/javascript", "EventSource"},
+		"/debug/pools/style.css":      {200, "text/css", "prefers-color-scheme"},
+		"/debug/pools/icon.svg":       {200, "image/svg+xml", "<svg"},
+		"/debug/pools/json":           {200, "application/json", `"name": "mail"`},
+		"/debug/pools/json?pool=db":   {200, "application/json", `"name": "db"`},
+		"/debug/pools/text":           {200, "text/plain", "mail"},
+		"/debug/pools/text?pool=nope": {404, "text/plain", "no pool nope"},
+		"/debug/pools/json?pool=nope": {404, "text/plain", "no pool nope"},
+		"/debug/pools/page":           {404, "text/plain", "there is no page"},
+	} {
+		w := get(h, path, browser...)
+		if w.Code != want.status || !strings.HasPrefix(w.Header().Get("Content-Type"), want.kind) || !strings.Contains(w.Body.String(), want.contains) {
+			t.Errorf("%s: %d, %s: %s", path, w.Code, w.Header().Get("Content-Type"), w.Body)
+		}
+		if policy := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") ||
+			w.Header().Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: %v", path, w.Header())
+		}
+	}
+	if w := get(h, "/debug/pools/json?pool=db", browser...); strings.Contains(w.Body.String(), "mail") {
+		t.Errorf("db and more: %s", w.Body)
+	}
+	if w := get(h, "/debug/pools/"); !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
+		t.Errorf("who does not ask for HTML gets %s", w.Header().Get("Content-Type"))
+	}
+	r, w := httptest.NewRequest(http.MethodDelete, "/debug/pools/", nil), httptest.NewRecorder()
+	if h.ServeHTTP(w, r); w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") == "" {
+		t.Errorf("DELETE: %d", w.Code)
+	}
+}
+
+// All that a browser needs comes from here, and no script or style is inside
+// the page, which the policy would forbid.
+func TestPageIsWhole(t *testing.T) {
+	html, err := page.ReadFile("page/index.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"<style", "style=", "onclick", "://", "<script>"} {
+		if strings.Contains(string(html), bad) {
+			t.Errorf("the page has %q", bad)
+		}
+	}
+	script, err := page.ReadFile("page/script.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "import "} {
+		if strings.Contains(string(script), bad) {
+			t.Errorf("the script has %q", bad)
+		}
+	}
+}
+
+func TestActionsAreForWhoMay(t *testing.T) {
+	g, all, server := group(t, pools.Settings{Size: 2}, "db")
+	p := all[0]
+	resize := url.Values{"pool": {"db"}, "do": {"resize"}, "size": {"5"}}
+	if w := post(New(g, Options{}), resize); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "AllowActions") || p.Size() != 2 {
+		t.Errorf("a page that only shows: %d %s", w.Code, w.Body)
+	}
+	h := New(g, Options{AllowActions: true})
+	for _, from := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "http://evil"}} {
+		if w := post(h, resize, from...); w.Code != http.StatusForbidden || p.Size() != 2 {
+			t.Errorf("from another site, %v: %d %s", from, w.Code, w.Body)
+		}
+	}
+	if w := get(h, "/debug/pools/action?pool=db&do=pause"); w.Code != http.StatusMethodNotAllowed || p.Stats().Paused {
+		t.Errorf("GET: %d", w.Code)
+	}
+	for _, from := range [][]string{{"Sec-Fetch-Site", "same-origin"}, {"Origin", "http://app"}, {}} {
+		if err := p.Configure(func(s *pools.Settings) { s.Size = 2 }); err != nil {
+			t.Fatal(err)
+		}
+		if w := post(h, resize, from...); w.Code != http.StatusNoContent || p.Size() != 5 {
+			t.Errorf("%v: %d %s", from, w.Code, w.Body)
+		}
+	}
+	for _, c := range []struct {
+		form url.Values
+		code int
+		says string
+	}{
+		{url.Values{"pool": {"db"}, "do": {"resize"}, "size": {"many"}}, 400, "whole number"},
+		{url.Values{"pool": {"db"}, "do": {"resize"}, "size": {"-3"}}, 400, "Settings.Size: is -3"},
+		{url.Values{"pool": {"db"}, "do": {"drop\x1b[2J"}}, 400, `"drop\x1b[2J"`},
+		{url.Values{"pool": {"nope"}, "do": {"pause"}}, 404, "no pool nope"},
+		{url.Values{}, 404, `no pool ""`},
+	} {
+		if w := post(h, c.form); w.Code != c.code || !strings.Contains(w.Body.String(), c.says) || p.Size() != 5 {
+			t.Errorf("%v: %d %s", c.form, w.Code, w.Body)
+		}
+	}
+	if w := post(h, url.Values{"pool": {"db"}, "do": {"pause"}}); w.Code != http.StatusNoContent || !p.Stats().Paused {
+		t.Errorf("pause: %d %s", w.Code, w.Body)
+	}
+	if w := post(h, url.Values{"pool": {"db"}, "do": {"resume"}}); w.Code != http.StatusNoContent || p.Stats().Paused {
+		t.Errorf("resume: %d %s", w.Code, w.Body)
+	}
+	if err := p.Fill(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if w := post(h, url.Values{"pool": {"db"}, "do": {"refresh"}}); w.Code != http.StatusNoContent {
+		t.Errorf("refresh: %d %s", w.Code, w.Body)
+	}
+	for end := time.Now().Add(10 * time.Second); p.Stats().ClosedBy[pools.ReasonRefresh] == 0; {
+		if time.Now().After(end) {
+			t.Fatal("nothing is refreshed")
+		}
+	}
+	_ = server
+}
+
+// What a program calls its pools, and what errors say, does not command a
+// terminal or pass for another line.
+func TestTextIsClean(t *testing.T) {
+	name := "db\x1b[31m\nmail  99"
+	g, all, server := group(t, pools.Settings{Size: 2, TrackHolders: true, ReconnectAttempts: 1}, name)
+	server.Open.Next(poolstest.Fail(errors.New("refused\r\x07")))
+	if _, err := all[0].Pop(t.Context()); err == nil {
+		t.Fatal("popped")
+	}
+	held, err := pools.Get[resource](g, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; {
+		conn, err := held.Pop(t.Context())
+		if err == nil {
+			defer func() { _ = conn.Push() }()
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	body := get(New(g, Options{}), "/debug/pools/text").Body.String()
+	if strings.ContainsAny(body, "\x1b\r\x07") || !strings.Contains(body, `"db\x1b[31m\nmail  99"`) || !strings.Contains(body, "TestTextIsClean") ||
+		!strings.Contains(body, "1 held, the longest for ") || !strings.Contains(body, "open failed") {
+		t.Errorf("%q", body)
+	}
+	var read []struct {
+		Name  string
+		Stats pools.Stats
+	}
+	if err := json.Unmarshal(get(New(g, Options{}), "/debug/pools/json").Body.Bytes(), &read); err != nil || read[0].Name != name || read[0].Stats.Held != 1 {
+		t.Errorf("%v %+v", err, read)
+	}
+}
+
+// frames reads server-sent events.
+func frames(t *testing.T, body io.Reader) func(event string, into any) {
+	lines := bufio.NewReader(body)
+	return func(event string, into any) {
+		t.Helper()
+		for {
+			kind, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := lines.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+			if strings.TrimSpace(kind) == "event: "+event {
+				if err := json.Unmarshal([]byte(strings.TrimPrefix(data, "data: ")), into); err != nil {
+					t.Fatalf("%s: %v", data, err)
+				}
+				return
+			}
+		}
+	}
+}
+
+// Over a real connection: the list, the chosen pool, the past, and an end.
+func TestLive(t *testing.T) {
+	g, all, _ := group(t, pools.Settings{Size: 3}, "db", "mail")
+	server := httptest.NewServer(New(g, Options{AllowActions: true}))
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/live?pool=db", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if kind := answer.Header.Get("Content-Type"); kind != "text/event-stream" {
+		t.Fatal(kind)
+	}
+	next := frames(t, answer.Body)
+	var hello struct{ Actions bool }
+	if next("hello", &hello); !hello.Actions {
+		t.Error("it may act")
+	}
+	var past []point
+	next("past", &past)
+	conn, err := all[0].Pop(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Push() }()
+	for {
+		var list []brief
+		var one detail
+		next("pools", &list)
+		next("pool", &one)
+		if len(list) != 2 || one.Name != "db" {
+			t.Fatalf("%+v %+v", list, one)
+		}
+		if list[0].Held == 1 && one.Stats.Held == 1 && strings.HasPrefix(list[0].Slots, "h") && len(list[0].Slots) == 3 {
+			return
+		}
+	}
+}
+
+// Snapshots are taken while somebody watches, and a little longer.
+func TestHubRestsWhenNobodyWatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, all, _ := group(t, pools.Settings{Size: 2}, "db")
+		h := &hub{group: g, watchers: make(map[chan []byte]bool)}
+		first, stop := h.watch()
+		_, stopSlow := h.watch() // reads nothing, and holds up nobody
+		for i := range 10 {
+			var list []brief
+			if err := json.Unmarshal(<-first, &list); err != nil || len(list) != 1 || list[0].Name != "db" {
+				t.Fatalf("%v %+v", err, list)
+			}
+			if i > 1 && (list[0].Point.Rate != 2 || list[0].Point.Use50 < int64(95*time.Millisecond) || list[0].Point.Use50 > int64(105*time.Millisecond)) {
+				t.Errorf("%d: %+v", i, list[0].Point)
+			}
+			for range 2 { // two uses a second, of 100 ms
+				if err := all[0].Use(t.Context(), func(resource) error { time.Sleep(100 * time.Millisecond); return nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		stop()
+		stopSlow()
+		time.Sleep(linger * interval / 2)
+		second, stop := h.watch() // a reload
+		<-second
+		if n := len(h.pastOf("db")); n < 14 || n > 16 {
+			t.Errorf("%d points are left after a reload", n)
+		}
+		stop()
+		time.Sleep((linger + 2) * interval)
+		synctest.Wait()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.running || h.past != nil {
+			t.Error("nobody watches, and it goes on")
+		}
+	})
+}
+
+// Five minutes are kept, of pools that are there.
+func TestHubForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _, _ := group(t, pools.Settings{Size: 2}, "db", "mail")
+		h := &hub{group: g, watchers: make(map[chan []byte]bool)}
+		_, stop := h.watch()
+		time.Sleep(10 * time.Minute)
+		g.Remove("mail")
+		time.Sleep(2 * interval)
+		if db, mail := len(h.pastOf("db")), len(h.pastOf("mail")); db != kept || mail != 0 {
+			t.Errorf("%d and %d points", db, mail)
+		}
+		stop()
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestAges(t *testing.T) {
+	for d, want := range map[time.Duration]byte{
+		0: '0', time.Second - 1: '0', time.Second: '1', 10 * time.Second: '2', 59 * time.Second: '2', time.Minute: '3', time.Hour - 1: '4', time.Hour: '5', 100 * time.Hour: '5',
+	} {
+		if got := age(d); got != want {
+			t.Errorf("%v is %c, want %c", d, got, want)
+		}
+	}
+}
+
+func TestPlace(t *testing.T) {
+	for stack, want := range map[string]string{
+		"": "",
+		"github.com/utopia-go/pools.(*Pool[...]).Pop\n\t/src/pool.go:1\nexample.org/shop/db.(*Store).Save\n\t/src/shop/store.go:77\nmain.main\n\t/src/main.go:9\n": "db.(*Store).Save store.go:77",
+		"github.com/utopia-go/pools.(*Pool[...]).Pop\n\t/src/pool.go:1\n":                                                                                         "",
+	} {
+		if got := place(stack); got != want {
+			t.Errorf("%q: %q, want %q", stack, got, want)
+		}
+	}
+}
