@@ -43,7 +43,7 @@ func connections(o options) (backend, error) {
 type pooled struct{ pool *pools.Pool[*redisconn.Conn] }
 
 func newPooled(o options) (backend, error) {
-	pool, err := pools.New("redis", redisconn.New(redisconn.Options{Address: o.redis}), pools.Settings{Size: o.size})
+	pool, err := pools.New("redis", redisconn.New(redisconn.Options{Address: o.redis}), pools.Settings{Size: o.size, TrackHolders: o.debug != ""})
 	return pooled{pool}, err
 }
 

@@ -3,6 +3,7 @@
 //
 //	go run ./examples/chat                          then open http://127.0.0.1:8080 in two tabs
 //	go run ./examples/chat -redis localhost:6379    with your Redis
+//	go run ./examples/chat -debug :6060             the pool's page beside it, at http://127.0.0.1:6060/debug/pools/
 //	go run ./examples/chat -load                    1,000 sockets, 10,000 messages, and what they cost
 //
 // # How it works
@@ -30,6 +31,9 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/examples/internal/debugging"
 )
 
 type options struct {
@@ -37,6 +41,7 @@ type options struct {
 	size          int
 	load          bool
 	by            string
+	debug         string
 	sockets       int
 	messages      int
 	rooms         int
@@ -49,6 +54,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "where the server listens: `HOST:PORT`")
 	flags.StringVar(&o.redis, "redis", "", "`HOST:PORT` of a Redis (default: one in this process)")
 	flags.IntVar(&o.size, "size", 10, "how many connections to Redis may be open at once")
+	flags.StringVar(&o.debug, "debug", "", "serve a page that shows the pool, and its metrics, at an `address` as :6060")
 	flags.BoolVar(&o.load, "load", false, "do not serve: put load on it, and tell what that cost")
 	flags.StringVar(&o.by, "by", "pools", "with -load, how messages get a connection: `pools`, redigo (its own pool) or dial (one each)")
 	flags.IntVar(&o.sockets, "sockets", 1000, "with -load, how many users")
@@ -96,6 +102,18 @@ func run(ctx context.Context, o options, stdout io.Writer) (err error) {
 	redis, err := connections(o)
 	if err != nil {
 		return err
+	}
+	if p, ok := redis.(pooled); ok && o.debug != "" {
+		group := new(pools.Group)
+		if err := group.Add(p.pool); err != nil {
+			return err
+		}
+		url, stop, err := debugging.Serve(o.debug, group)
+		if err != nil {
+			return errors.Join(fmt.Errorf("-debug: %w", err), redis.close())
+		}
+		defer stop()
+		fmt.Fprintf(stdout, "watch it at %s\n", url)
 	}
 	s := newServer(&store{redis})
 	ended := make(chan error, 1)

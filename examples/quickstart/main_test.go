@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
@@ -252,5 +255,61 @@ func TestRealServer(t *testing.T) {
 	redistest.WantOthers(t, admin, 0)
 	if left, err := redis.Int(redis.DoContext(admin, t.Context(), "DBSIZE")); left != 0 || err != nil {
 		t.Errorf("%d keys are left, error %v", left, err)
+	}
+}
+
+// -debug serves the pool's page while -for keeps it busy.
+func TestDebug(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, in := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"-debug", "127.0.0.1:0", "-for", "1m", "-goroutines", "4"}, in, io.Discard)
+		in.Close()
+	}()
+	lines := bufio.NewScanner(out)
+	url := ""
+	for url == "" && lines.Scan() {
+		url, _ = strings.CutPrefix(lines.Text(), "watch it at ")
+		if !strings.HasPrefix(url, "http://127.0.0.1:") {
+			url = ""
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	get := func(path string) string {
+		t.Helper()
+		answer, err := http.Get(strings.TrimSuffix(url, "debug/pools/") + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d %v: %s", path, answer.StatusCode, err, text)
+		}
+		return string(text)
+	}
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(get("debug/pools/text"), "opened 1 "); {
+		if time.Now().After(end) {
+			t.Fatalf("nothing is opened: %s", get("debug/pools/text"))
+		}
+	}
+	for path, want := range map[string]string{
+		"debug/pprof/pools?debug=1": "pools profile: total",
+		"debug/pools/json":          `"name": "redis"`,
+	} {
+		if text := get(path); !strings.Contains(text, want) {
+			t.Errorf("%s lacks %q: %s", path, want, text)
+		}
+	}
+	cancel()
+	if status := <-ended; status != 0 {
+		t.Errorf("status %d", status)
+	}
+	for _, args := range [][]string{{"-debug", "6060"}, {"-for", "-1s"}} {
+		if status, _, stderr := start(t, t.Context(), args...); status == 0 || !strings.Contains(stderr, args[0]) {
+			t.Errorf("%v: status %d: %s", args, status, stderr)
+		}
 	}
 }
