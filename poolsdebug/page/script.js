@@ -191,7 +191,7 @@ function showList(all) {
     rows.delete(name);
   }
   $("state").classList.remove("lost");
-  say($("state"), `live: ${all.length} pools` + (troubled ? `, ${troubled} in trouble` : ""));
+  say($("state"), `live: ${all.length} ${all.length === 1 ? "pool" : "pools"}` + (troubled ? `, ${troubled} in trouble` : ""));
 }
 
 function showLegend() {
