@@ -56,9 +56,9 @@ func TestReadmeCompiles(t *testing.T) {
 	for i, block := range blocks {
 		code := block[1]
 		imports := []string{`"context"`}
-		for _, name := range []string{"bufio", "errors", "fmt", "log", "net", "time"} {
-			if regexp.MustCompile(`\b` + name + `\.`).MatchString(code) {
-				imports = append(imports, `"`+name+`"`)
+		for _, path := range []string{"bufio", "errors", "fmt", "log", "net", "net/http", "time", "github.com/utopia-go/pools/poolsdebug"} {
+			if regexp.MustCompile(`\b` + filepath.Base(path) + `\.`).MatchString(code) {
+				imports = append(imports, `"`+path+`"`)
 			}
 		}
 		pool := ""
