@@ -472,7 +472,7 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 		defer p.unlock()
 		return fieldError("Fill", "n is %d; give a number from 0 to the pool's Size, %d", n, size)
 	}
-	f := &filler{wake: make(chan struct{}, 1)}
+	f := p.newFiller()
 	p.fills = append(p.fills, f)
 	defer func() {
 		p.lock()
@@ -513,6 +513,7 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 		p.unlock()
 		select {
 		case <-f.wake:
+			pauseCall("fill", f.number)
 		case <-ctx.Done():
 			ended := ctxError(ctx)
 			p.lock()
@@ -525,9 +526,15 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 
 // filler is a Fill under way.
 type filler struct {
-	n    int
-	err  error // of an open that failed meanwhile
-	wake chan struct{}
+	n      int
+	err    error // of an open that failed meanwhile
+	wake   chan struct{}
+	number uint64 // among the pool's calls, for tests that hold them up
+}
+
+func (p *Pool[T]) newFiller() *filler {
+	p.begun++
+	return &filler{wake: make(chan struct{}, 1), number: p.begun}
 }
 
 func (f *filler) tell(err error) {

@@ -62,6 +62,7 @@ func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 		timer.Reset(next)
 		select {
 		case <-r.wake:
+			pauseCall("refresh", r.number)
 		case <-timer.C:
 		case <-ctx.Done():
 			return p.refreshLeft(r, ctxError(ctx))
@@ -74,7 +75,7 @@ func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
 	p.lock()
 	defer p.unlock()
 	p.refreshed++
-	r := &refresh{filler: filler{wake: make(chan struct{}, 1)}, generation: p.refreshed}
+	r := &refresh{filler: *p.newFiller(), generation: p.refreshed}
 	slots := p.table.Load().slots
 	old := func(s *slot[T]) bool { return s.generation != 0 }
 	for _, s := range slots {
