@@ -31,8 +31,9 @@ type Stats struct {
 	Excess    int // how many of these are beyond Size, after Size was lowered
 
 	Paused    bool
-	Waiting   int // goroutines that wait now
-	Abandoned int // calls of the connector that hang, past their timeout
+	Down      bool // the latest open failed, with all its tries: only the prober tries now
+	Waiting   int  // goroutines that wait now
+	Abandoned int  // calls of the connector that hang, past their timeout
 
 	// Counters since New.
 	Leases       uint64 // connections lent
@@ -166,7 +167,7 @@ func (p *Pool[T]) snapshot() (st Stats, waits, opens, uses times) {
 		Waits: waits.count, WaitsFailed: p.refused, TimedOut: p.timedOut,
 		Opened: p.opened, OpenErrors: p.openErrors, ClosedBy: p.closedBy, Detached: p.detached,
 		Leaks: p.leaks, Lost: p.lost, Misused: p.misused, Abandonments: p.abandonments,
-		Paused: p.paused, Excess: max(p.taken-p.settings.Size, 0),
+		Paused: p.paused, Down: p.down(), Excess: max(p.taken-p.settings.Size, 0),
 	}
 	for _, n := range p.closedBy {
 		st.Closed += n

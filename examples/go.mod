@@ -7,12 +7,22 @@ replace github.com/utopia-go/pools => ../
 require (
 	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/gomodule/redigo v1.9.3
+	github.com/prometheus/client_golang v1.25.0
 	github.com/utopia-go/pools v0.0.0-00010101000000-000000000000
+	github.com/utopia-go/pools/prompools v0.0.0-00010101000000-000000000000
 )
 
 require (
+	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/chromedp/cdproto v0.159.0 // indirect
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/prometheus/client_model v0.6.3 // indirect
+	github.com/prometheus/common v0.72.0 // indirect
+	github.com/prometheus/procfs v0.22.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
 )
 
 require (
@@ -23,3 +33,5 @@ require (
 )
 
 replace github.com/utopia-go/pools/redisconn => ../redisconn
+
+replace github.com/utopia-go/pools/prompools => ../prompools

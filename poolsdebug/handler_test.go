@@ -367,7 +367,7 @@ func TestPlace(t *testing.T) {
 	for stack, want := range map[string]string{
 		"": "",
 		"github.com/utopia-go/pools.(*Pool[...]).Pop\n\t/src/pool.go:1\nexample.org/shop/db.(*Store).Save\n\t/src/shop/store.go:77\nmain.main\n\t/src/main.go:9\n": "db.(*Store).Save store.go:77",
-		"github.com/utopia-go/pools.(*Pool[...]).Pop\n\t/src/pool.go:1\n":                                                                                         "",
+		"github.com/utopia-go/pools.(*Pool[...]).Pop\n\t/src/pool.go:1\n":                                                                                          "",
 	} {
 		if got := place(stack); got != want {
 			t.Errorf("%q: %q, want %q", stack, got, want)

@@ -40,7 +40,8 @@ func writeText(b *strings.Builder, all []pools.AnyPool) {
 	}
 	_ = t.Flush()
 	for _, p := range all {
-		writePool(b, lookInto(p), down(p))
+		d := lookInto(p)
+		writePool(b, d, down(p, d.Stats))
 	}
 }
 

@@ -104,7 +104,7 @@ func look(p pools.AnyPool, before last, now time.Time) (brief, last) {
 	b := brief{
 		Name: st.Name, Size: st.Size, Held: st.Held + st.Revoked, Idle: st.Idle + st.Stale,
 		Opening: st.Opening, Hung: st.Hung, Waiting: st.Waiting,
-		Paused: st.Paused, Down: down(p), Leaks: st.Leaks, Lost: st.Lost, Misused: st.Misused,
+		Paused: st.Paused, Down: down(p, st), Leaks: st.Leaks, Lost: st.Lost, Misused: st.Misused,
 	}
 	b.Slots, b.Ages = cells(p, st)
 	b.Point = point{At: now.UnixMilli(), Held: b.Held, Waiting: b.Waiting}
@@ -144,17 +144,17 @@ func cells(p pools.AnyPool, st pools.Stats) (slots, ages string) {
 }
 
 // down returns why opens fail, or "".
-func down(p pools.AnyPool) string {
+func down(p pools.AnyPool, st pools.Stats) string {
+	if !st.Down {
+		return ""
+	}
 	all := p.Events()
 	for i := len(all) - 1; i >= 0; i-- {
-		switch all[i].Kind {
-		case pools.EventUp, pools.EventOpened:
-			return ""
-		case pools.EventOpenFailed, pools.EventDown:
-			return text(all[i].Err)
+		if e := all[i]; (e.Kind == pools.EventOpenFailed || e.Kind == pools.EventDown) && e.Err != nil {
+			return text(e.Err)
 		}
 	}
-	return ""
+	return "why is not among the last events any more"
 }
 
 func text(err error) string {

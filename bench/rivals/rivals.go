@@ -66,7 +66,8 @@ var All = []Rival{
 	puddlePool, databaseSQL, redigoPool, commonsPool,
 	channel, channelSelect, mutexFIFO, mutexCond,
 	syncPool, twoCAS, noPool,
-	oursUse, oursBroken, oursReset, oursTracking,
+	oursUse, oursBroken, oursReset,
+	oursTracking, oursObserver, oursPage, oursPrometheus, oursOTel, oursOTelEach,
 }
 
 // held is Hold for whatever can be taken one by one.

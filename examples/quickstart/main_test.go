@@ -298,6 +298,7 @@ func TestDebug(t *testing.T) {
 	for path, want := range map[string]string{
 		"debug/pprof/pools?debug=1": "pools profile: total",
 		"debug/pools/json":          `"name": "redis"`,
+		"metrics":                   `pools_size{pool="redis"} 10`,
 	} {
 		if text := get(path); !strings.Contains(text, want) {
 			t.Errorf("%s lacks %q: %s", path, want, text)

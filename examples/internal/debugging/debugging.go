@@ -1,5 +1,5 @@
 // Package debugging serves what one wants to see of a running program: its
-// pools as a page, and the profiles of the Go runtime.
+// pools as a page and as metrics, and the profiles of the Go runtime.
 package debugging
 
 import (
@@ -10,8 +10,12 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/utopia-go/pools"
 	"github.com/utopia-go/pools/poolsdebug"
+	"github.com/utopia-go/pools/prompools"
 )
 
 // Serve serves at an address as ":6060" until stop is called. Nobody but this
@@ -30,6 +34,11 @@ func Serve(address string, group *pools.Group) (url string, stop func() error, e
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/debug/pools/", poolsdebug.New(group, poolsdebug.Options{AllowActions: true}))
+	metrics := prometheus.NewRegistry()
+	if err := metrics.Register(prompools.New(group)); err != nil {
+		return "", nil, errors.Join(err, listener.Close())
+	}
+	mux.Handle("/metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
