@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -127,7 +128,7 @@ var (
 func (p *Pool[T]) id(c *connection[T]) string { return connectionID(p.name, c.number) }
 
 func connectionID(pool string, number uint64) string {
-	return fmt.Sprintf("%s-%s-%d", pool, process, number)
+	return pool + "-" + process + "-" + strconv.FormatUint(number, 10)
 }
 
 // end ends the lease: the slot passes from the holder to the pool, in state

@@ -1,6 +1,7 @@
 package prompools_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -25,10 +26,11 @@ import (
 	"github.com/utopia-go/pools/poolstest"
 )
 
-// A Prometheus scrapes a pool under load, loads the alerts, and has an answer
-// to each question of the dashboard.
+// A Prometheus scrapes the quickstart and a pool that opens and closes, loads
+// the alerts, and has an answer to each question of the dashboard.
 func TestPrometheus(t *testing.T) {
-	p := scrape(t, false)
+	program := need(t, "prometheus")
+	p := start(t, program, []string{quickstart(t), busy(t, false)})
 
 	var rules struct {
 		Groups []struct {
@@ -49,17 +51,24 @@ func TestPrometheus(t *testing.T) {
 		}
 		return nil
 	})
-	p.until(t, "the target is up", func() error {
+	p.until(t, "the targets are up", func() error {
 		var targets struct {
 			ActiveTargets []struct{ Health, LastError string }
 		}
 		if err := p.get("targets", nil, &targets); err != nil {
 			return err
 		}
-		if all := targets.ActiveTargets; len(all) != 1 || all[0].Health != "up" {
+		if all := targets.ActiveTargets; len(all) != 2 || all[0].Health != "up" || all[1].Health != "up" {
 			return fmt.Errorf("targets: %+v", all)
 		}
 		return nil
+	})
+	p.until(t, "the quickstart's leases", func() error {
+		there, err := p.query(`rate(pools_leases_total{pool="redis"}[10s]) > 0`)
+		if err == nil && !there {
+			err = errors.New("none")
+		}
+		return err
 	})
 	for _, e := range expressions(t) {
 		query := strings.NewReplacer("$pool", ".*", "$instance", ".*", "$__rate_interval", "10s").Replace(e.promQL)
@@ -75,7 +84,8 @@ func TestPrometheus(t *testing.T) {
 
 // A Prometheus that takes native histograms takes ours.
 func TestNativeHistograms(t *testing.T) {
-	p := scrape(t, true, "--enable-feature=native-histograms")
+	program := need(t, "prometheus")
+	p := start(t, program, []string{busy(t, true)}, "--enable-feature=native-histograms")
 	p.until(t, "a native histogram", func() error {
 		there, err := p.query("histogram_quantile(0.5, rate(pools_use_seconds[10s])) > 0.001 < 0.1")
 		if err == nil && !there {
@@ -85,16 +95,57 @@ func TestNativeHistograms(t *testing.T) {
 	})
 }
 
-// scrape starts a Prometheus that scrapes a pool under load.
-func scrape(t *testing.T, native bool, flags ...string) *server {
+// quickstart starts the example of that name, and returns where it serves its
+// metrics.
+func quickstart(t *testing.T) (address string) {
 	t.Helper()
-	program := need(t, "prometheus")
+	program := filepath.Join(t.TempDir(), "quickstart")
+	build := exec.Command("go", "build", "-o", program, "./quickstart")
+	build.Dir, build.Env = filepath.Join("..", "examples"), append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd := exec.Command(program, "-debug", "127.0.0.1:0", "-for", "5m")
+	dieWithUs(cmd)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stdout)
+	read := make(chan struct{})
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-read
+		_ = cmd.Wait()
+	})
+	for lines.Scan() {
+		if _, url, found := strings.Cut(lines.Text(), "http://"); found {
+			go func() {
+				defer close(read)
+				for lines.Scan() { // or it would wait for a reader
+				}
+			}()
+			address, _, _ = strings.Cut(url, "/")
+			return address
+		}
+	}
+	close(read)
+	t.Fatal("the quickstart does not say where it serves")
+	return ""
+}
+
+// busy puts load on a pool, and returns where its metrics are served.
+func busy(t *testing.T, native bool) (address string) {
+	t.Helper()
 	pool, _ := poolstest.New(t, pools.Settings{Size: 2})
 	load(t, pool)
 	registry, _ := register(t, native, pool)
 	target := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	t.Cleanup(target.Close)
-	return start(t, program, strings.TrimPrefix(target.URL, "http://"), flags...)
+	return strings.TrimPrefix(target.URL, "http://")
 }
 
 // load uses a pool of two by four goroutines until the test ends.
@@ -130,9 +181,9 @@ type server struct {
 	log     *bytes.Buffer // not to be read before ended
 }
 
-// start starts a Prometheus that scrapes one target, and kills it when the
+// start starts a Prometheus that scrapes some targets, and kills it when the
 // test ends.
-func start(t *testing.T, program, target string, flags ...string) *server {
+func start(t *testing.T, program string, targets []string, flags ...string) *server {
 	t.Helper()
 	alerts, err := filepath.Abs(filepath.Join(dashboards, "alerts.yml"))
 	if err != nil {
@@ -140,7 +191,7 @@ func start(t *testing.T, program, target string, flags ...string) *server {
 	}
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n- job_name: pools\n  static_configs: [{targets: [%q]}]\n", alerts, target)
+	text := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n- job_name: pools\n  static_configs: [{targets: [%s]}]\n", alerts, strings.Join(targets, ", "))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
