@@ -134,35 +134,39 @@ func connectionID(pool string, number uint64) string {
 // end ends the lease: the slot passes from the holder to the pool, in state
 // returning. If the lease had been revoked it closes the connection and
 // returns ErrRevoked; if it had ended it counts and logs that and returns
-// ErrNotHeld.
-func (p *Pool[T]) end(c Conn[T]) error {
+// ErrNotHeld. used is how long the use took, or less than 0 if that was not
+// measured: to be told by tellPushed when the slot is somebody's again, since
+// an Observer may panic, or pop.
+func (p *Pool[T]) end(c Conn[T]) (used int64, err error) {
 	s := c.handle.slot
 	if s.word.CompareAndSwap(c.lease, with(c.lease, returning)) {
-		return nil
+		return -1, nil
 	}
+	at := p.clock() // the wait for the lock is no part of the use
 	p.lock()
 	defer p.unlock()
 	// Under the lock the keeper is out of the way, and a lease that was
 	// watched or revoked stays so unless another end of it is faster.
 	if s.word.CompareAndSwap(with(c.lease, watched), with(c.lease, returning)) {
 		s.handle.Store(c.handle)
-		p.useEnded(s, c)
-		return nil
+		return p.useEnded(s, c, at), nil
 	}
 	if s.word.CompareAndSwap(with(c.lease, revoked), with(c.lease, returning)) {
-		p.useEnded(s, c)
+		used := p.useEnded(s, c, at)
 		p.close(s, ReasonRevoked, nil)
-		return ErrRevoked
+		p.tellPushed(c, used)
+		return -1, ErrRevoked
 	}
 	p.misused++
 	p.happen(Event{Kind: EventMisused}, c.handle.conn, nil)
-	return ErrNotHeld
+	return -1, ErrNotHeld
 }
 
 // giveBack ends the lease and decides what becomes of the connection. It is
 // every way back but the fast one.
 func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
-	if ended := p.end(c); ended != nil {
+	used, ended := p.end(c)
+	if ended != nil {
 		return ended
 	}
 	s := c.handle.slot
@@ -170,6 +174,7 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 	if err == nil && !destroy && k.Broken == nil && k.Dirty == nil {
 		p.lock()
 		p.returned(s, true)
+		p.tellPushed(c, used)
 		p.unlock()
 		return nil
 	}
@@ -188,6 +193,7 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		default:
 			p.returned(s, dirty)
 		}
+		p.tellPushed(c, used)
 	}()
 	if _, discarded := errors.AsType[*discard](err); discarded || destroy {
 		destroy = true
@@ -230,7 +236,8 @@ func (p *Pool[T]) returned(s *slot[T], dirty bool) {
 }
 
 func (p *Pool[T]) detach(c Conn[T]) (T, error) {
-	if ended := p.end(c); ended != nil {
+	used, ended := p.end(c)
+	if ended != nil {
 		var none T
 		return none, ended
 	}
@@ -239,5 +246,6 @@ func (p *Pool[T]) detach(c Conn[T]) (T, error) {
 	p.detached++
 	p.free(c.handle.slot)
 	p.settle()
+	p.tellPushed(c, used)
 	return c.handle.conn.resource, nil
 }

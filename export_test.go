@@ -95,7 +95,9 @@ type Lease[T any] struct {
 }
 
 // LeaseOf returns that of a Conn that was not given back.
-func LeaseOf[T any](conn Conn[T]) Lease[T] { return Lease[T]{conn.handle.slot, conn.handle.conn.lost} }
+func LeaseOf[T any](conn Conn[T]) Lease[T] {
+	return Lease[T]{conn.handle.slot, &conn.handle.conn.trace.lost}
+}
 
 // LetGo reports whether only Conns keep the lease.
 func (l Lease[T]) LetGo() bool { return l.slot.handle.Load() == nil }

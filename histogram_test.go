@@ -79,3 +79,34 @@ func TestSince(t *testing.T) {
 		t.Errorf("%+v", none)
 	}
 }
+
+func TestHistogramEdges(t *testing.T) {
+	var counted times
+	counted.add(int64(9*time.Second), 1<<30)
+	counted.add(int64(9*time.Second), 1<<30)
+	h := counted.histogram()
+	if h.Sum != math.MaxInt64 || h.Count != 1<<31 || h.Quantile(1) < 8*time.Second || h.Quantile(math.NaN()) == 0 || h.Quantile(-3) != h.Quantile(0) {
+		t.Errorf("%+v", h)
+	}
+	counted.add(int64(time.Second), 1<<53+3-1<<31)
+	if h := counted.histogram(); h.Quantile(1) < 8*time.Second || h.Quantile(7) != h.Quantile(1) {
+		t.Errorf("the longest of %d is %v", h.Count, h.Quantile(1))
+	}
+	// Another histogram's snapshot.
+	var other times
+	other.add(int64(time.Millisecond), 5)
+	other.add(int64(time.Second), 1)
+	var small times
+	small.add(int64(time.Second), 7)
+	for _, pair := range [][2]times{{counted, other}, {other, small}, {small, other}} {
+		h, earlier := pair[1].histogram(), pair[0].histogram()
+		since := h.Since(earlier)
+		sum := uint64(0)
+		for _, b := range since.Buckets {
+			sum += b.Count
+		}
+		if since.Count > h.Count || since.Sum < 0 || sum != since.Count {
+			t.Errorf("%+v since %+v is %+v", h, earlier, since)
+		}
+	}
+}

@@ -26,8 +26,10 @@ type holder struct {
 	lease     uint64
 	goroutine uint64
 	depth     int
-	stack     [32]uintptr
+	stack     [stackDepth]uintptr
 }
+
+const stackDepth = 32
 
 // profile shows the holders of all pools to /debug/pprof and its tools.
 var profile = holderProfile()
@@ -53,6 +55,14 @@ func (s *slot[T]) forget() {
 	if s.holder != nil {
 		profile.Remove(s.holder)
 		s.holder = nil
+	}
+}
+
+// lose is called by the collector when no lease is left, or no pool.
+func (t *trace) lose() {
+	t.lost.Store(true)
+	if h := t.holder.Load(); h != nil {
+		profile.Remove(h) // also of a pool that was dropped, and removes nothing itself
 	}
 }
 
@@ -139,6 +149,7 @@ type Connection struct {
 func (p *Pool[T]) Connections() iter.Seq[Connection] {
 	return func(yield func(Connection) bool) {
 		now, all := p.glance()
+		texts := make(map[[stackDepth]uintptr]string) // mostly they are few
 		for _, g := range all {
 			c := Connection{
 				ID: p.id(g.conn), Slot: g.slot, State: stateNames[g.word&stateMask],
@@ -146,7 +157,12 @@ func (p *Pool[T]) Connections() iter.Seq[Connection] {
 				For: time.Duration(now - g.since),
 			}
 			if h := g.holder; h != nil {
-				c.Goroutine, c.Stack = h.goroutine, h.text()
+				text, known := texts[h.stack]
+				if !known {
+					text = h.text()
+					texts[h.stack] = text
+				}
+				c.Goroutine, c.Stack = h.goroutine, text
 			}
 			if !yield(c) {
 				return

@@ -163,7 +163,7 @@ func (p *Pool[T]) tend() (next int64, stuck bool) {
 		s.seen = word
 		switch {
 		case out(word):
-			stuck = stuck && now-s.seenAt >= letGoAfter && !s.conn.lost.Load()
+			stuck = stuck && now-s.seenAt >= letGoAfter && !s.conn.trace.lost.Load()
 			p.tendLent(s, due)
 			continue
 		case unused(word):
@@ -213,7 +213,7 @@ func (p *Pool[T]) tendLent(s *slot[T], due func(int64) bool) {
 	}
 	if letGo {
 		s.handle.Store(nil)
-		if s.conn.lost.Load() {
+		if s.conn.trace.lost.Load() {
 			p.loseLease(s)
 		}
 	}
@@ -221,7 +221,7 @@ func (p *Pool[T]) tendLent(s *slot[T], due func(int64) bool) {
 
 // loseLease deals with a watched slot whose lease nobody can reach any more.
 func (p *Pool[T]) loseLease(s *slot[T]) { // model: lost
-	s.conn.lost.Store(false) // report once
+	s.conn.trace.lost.Store(false) // report once
 	p.lost++
 	p.happen(Event{Kind: EventLost}, s.conn, s.holderIn(s.seen))
 	if p.settings.Lost == LostClose {

@@ -10,9 +10,10 @@ import (
 
 // Observer is told what happens in a pool. Each function may be nil. They are
 // called outside of all locks, by the goroutine in which it happened, so they
-// must be quick; they may use the pool. Events of different goroutines may
-// come at once, and not quite in order. Close returns when all has been told,
-// so a function that calls it waits for itself.
+// must be quick and should not panic: no connection is lost by that, but what
+// else there was to tell is. They may use the pool. Events of different
+// goroutines may come at once, and not quite in order. Close returns when all
+// has been told, so a function that calls it waits for itself.
 type Observer struct {
 	// Event is told what happens seldom: every kind of event but the three
 	// below.
@@ -21,7 +22,7 @@ type Observer struct {
 	// These are told what happens with each use. While Popped or Pushed is
 	// set, each Pop and Push takes the lock: some 400 ns more for the two.
 	Popped func(Event) // a connection was lent; Took: the wait
-	Pushed func(Event) // a lease ended; Took: the use
+	Pushed func(Event) // a lease ended, but for one that was lost; Took: the use
 	Waited func(Event) // a Pop had to wait; Took: the wait; Err: why it failed
 }
 

@@ -421,3 +421,120 @@ func ended(t *testing.T) context.Context {
 	cancel()
 	return ctx
 }
+
+// An Observer or a Logger that panics, or ends its goroutine, costs no slot.
+func TestObserverThatPanics(t *testing.T) {
+	broken := func(_ resource, err error) bool { return err != nil }
+	for _, kind := range []pools.EventKind{pools.EventPopped, pools.EventPushed, pools.EventWaited} {
+		for _, way := range []string{"panic", "Goexit"} {
+			for _, careful := range []bool{false, true} {
+				t.Run(fmt.Sprint(kind, " ", way, " ", careful), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						angry := true
+						f := func(e pools.Event) {
+							if !angry || e.Kind != kind {
+								return
+							}
+							angry = false
+							if way == "panic" {
+								panic("the Observer")
+							}
+							runtime.Goexit()
+						}
+						server := poolstest.NewServer(t, 0)
+						if careful {
+							server.IsBroken = broken
+						}
+						pool := poolstest.Make(t, server, pools.Settings{
+							Size: 1, Lost: pools.LostReport, Observer: &pools.Observer{Popped: f, Pushed: f, Waited: f},
+						})
+						done := make(chan struct{})
+						go func() {
+							defer close(done)
+							defer func() { _ = recover() }()
+							_ = pool.Use(t.Context(), func(resource) error { return nil })
+						}()
+						<-done
+						if angry {
+							t.Fatal("it was not told")
+						}
+						use(t, pool)
+						if st := pool.Stats(); st.Held != 0 || st.Returning != 0 {
+							t.Errorf("%+v", st)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// Whoever is told of a push may pop what was pushed.
+func TestObserverPopsWhatWasPushed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pool *pools.Pool[resource]
+		popped := 0
+		pool, _ = poolstest.New(t, pools.Settings{Size: 1, Observer: &pools.Observer{Pushed: func(pools.Event) {
+			if popped++; popped == 1 {
+				use(t, pool)
+			}
+		}}})
+		began := time.Now()
+		use(t, pool)
+		conn := poolstest.Pop(t, pool).Has()
+		if err := conn.Destroy(); err != nil {
+			t.Error(err)
+		}
+		if popped != 3 || time.Since(began) != 0 {
+			t.Errorf("told %d times, after %v", popped, time.Since(began))
+		}
+	})
+}
+
+// What is counted as a wait is told as one, and nothing else.
+func TestWaitsThatAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := new(diary)
+		pool, server := poolstest.New(t, pools.Settings{
+			Size: 1, MaxWaiting: 1, ReconnectAttempts: 1, Observer: &pools.Observer{Waited: d.note},
+		})
+		server.Open.Always(poolstest.Fail(errors.New("refused")))
+		for range 5 {
+			if _, err := pool.Pop(t.Context()); !errors.Is(err, pools.ErrOpenFailed) {
+				t.Fatal(err)
+			}
+		}
+		server.Open.Clear()
+		time.Sleep(time.Minute)
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		if _, err := pool.Pop(t.Context()); !errors.Is(err, pools.ErrTooManyWaiting) {
+			t.Error(err)
+		}
+		a.Push()
+		b.Push()
+		if st, told := pool.Stats(), len(d.of(pools.EventWaited)); uint64(told) != st.Waits {
+			t.Errorf("%d waits were told, %d counted", told, st.Waits)
+		}
+	})
+}
+
+func TestStatsSayThatTheServerIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool, server := poolstest.New(t, pools.Settings{Size: 1, ReconnectAttempts: 1})
+		is := func(down bool) {
+			t.Helper()
+			if st := pool.Stats(); st.Down != down {
+				t.Errorf("%+v", st)
+			}
+		}
+		is(false)
+		server.Open.Next(poolstest.Fail(errors.New("refused")))
+		_, _ = pool.Pop(t.Context())
+		is(true)
+		time.Sleep(time.Minute)
+		is(false)
+	})
+}

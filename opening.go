@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
-	"sync/atomic"
 	"time"
 )
 
@@ -321,7 +320,7 @@ func (p *Pool[T]) adopt(s *slot[T], resource T, began int64) {
 		number:   connections.Add(1),
 		openedAt: p.now(),
 		before:   leases(s.word.Load()),
-		lost:     new(atomic.Bool),
+		trace:    new(trace),
 	}
 	s.seen, s.seenAt = s.word.Load(), p.now()
 	h := &handle[T]{slot: s, pool: p, conn: s.conn}
@@ -329,8 +328,8 @@ func (p *Pool[T]) adopt(s *slot[T], resource T, began int64) {
 	// Once a connection, not once a lease. The argument is small and knows
 	// neither slot nor pool: the collector holds on to it, and it would keep
 	// a dropped pool for good. The function may run outside the pool's
-	// synctest bubble, so it touches an atomic and nothing else.
-	s.conn.cleanup = runtime.AddCleanup(h, func(lost *atomic.Bool) { lost.Store(true) }, s.conn.lost)
+	// synctest bubble, so it touches atomics, and pprof's own lock.
+	s.conn.cleanup = runtime.AddCleanup(h, (*trace).lose, s.conn.trace)
 	p.keep()
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 )
 
 // Pool holds up to Size connections of one kind. It is safe for any number of
@@ -90,6 +91,9 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 	if name == "" {
 		faults = append(faults, fieldError("name", "is empty; give the name that logs, errors and statistics call the pool by"))
 	}
+	if !utf8.ValidString(name) {
+		faults = append(faults, fieldError("name", "is %q; give valid UTF-8, which logs, metrics and pages need", name))
+	}
 	faults = append(faults, connector.complete(), settings.complete(connector.Check != nil))
 	if err := errors.Join(faults...); err != nil {
 		return nil, &settingsError{"New", name, err}
@@ -120,7 +124,7 @@ func (p *Pool[T]) Pop(ctx context.Context) (Conn[T], error) {
 	if p.gate.Load()&popsLook == made && ctx.Err() == nil {
 		if h, lease := p.take(); h != nil {
 			conn := Conn[T]{h, lease}
-			if p.sampled(lease) {
+			if p.sampled(h, lease) {
 				p.lend(conn, 0)
 			}
 			return conn, nil
@@ -153,13 +157,7 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 			return conn, nil
 		}
 	}
-	if p.gate.Load()&observing == 0 {
-		return p.wait(ctx)
-	}
-	since := p.clock()
-	conn, err := p.wait(ctx)
-	p.waited(since, err)
-	return conn, err
+	return p.wait(ctx)
 }
 
 // mayTake reports whether a newcomer may take what is idle.

@@ -96,15 +96,22 @@ type slot[T any] struct {
 	// that are fetched as a pair, slow each other down.
 }
 
-// connection is a resource in its slot. It never changes, except for lost
+// connection is a resource in its slot. It never changes, except for its trace
 // and the slot's keeping of it.
 type connection[T any] struct {
 	resource T
-	number   uint64       // process-wide, for the ID
-	openedAt int64        // on the pool's clock
-	before   uint64       // the slot's lease number when it was opened
-	lost     *atomic.Bool // set by the collector, read by the keeper
+	number   uint64 // process-wide, for the ID
+	openedAt int64  // on the pool's clock
+	before   uint64 // the slot's lease number when it was opened
+	trace    *trace
 	cleanup  runtime.Cleanup
+}
+
+// trace is what the collector and the pool share of a connection. It reaches
+// neither the pool nor the connection.
+type trace struct {
+	lost   atomic.Bool            // set by the collector, read by the keeper
+	holder atomic.Pointer[holder] // who is in the profile
 }
 
 // handle is what a lease holds on to. There is one per connection, reachable

@@ -18,11 +18,14 @@ const (
 	fewSamples  = everySample >> 30
 )
 
-// sampled reports whether the use of a lease is timed: whether its word,
-// scattered, is in the first part of all numbers. Scattered, since what is
-// used in a rhythm would else be met at one beat only.
-func (p *Pool[T]) sampled(lease uint64) bool {
-	return lease*0x9E3779B97F4A7C15 <= p.sampling.Load()
+// sampled reports whether the use of a lease is timed: whether its place on a
+// circle is in the first part of it. From lease to lease of a slot the place
+// moves on by the golden ratio (the number begins at bit 4), which spreads any
+// part evenly over the leases, and in step with no rhythm of a load; each
+// slot begins at another place.
+func (p *Pool[T]) sampled(h *handle[T], lease uint64) bool {
+	const golden, silver = 0x9E3779B97F4A7C15 >> stateBits, 0xD413CCCFE7799215
+	return lease*golden+uint64(h.slot.index)*silver <= p.sampling.Load()
 }
 
 // timedUse is a lease whose use is being timed, under the pool's lock.
@@ -40,7 +43,7 @@ func (p *Pool[T]) everyUse() bool {
 // lend does for a lease that begins what somebody wants to know of it. since
 // is when its Pop began to wait; 0: it did not.
 func (p *Pool[T]) lend(conn Conn[T], since int64) {
-	track, timed := p.gate.Load()&tracking != 0, p.sampled(conn.lease)
+	track, timed := p.gate.Load()&tracking != 0, p.sampled(conn.handle, conn.lease)
 	if !track && !timed {
 		return
 	}
@@ -48,13 +51,19 @@ func (p *Pool[T]) lend(conn Conn[T], since int64) {
 	if track {
 		h = newHolder(conn.lease)
 	}
+	told := false
+	defer func() {
+		if !told { // an Observer did not return, and nor does the Pop
+			_ = conn.Push()
+		}
+	}()
 	p.lock()
-	defer p.unlock()
 	s := conn.handle.slot
 	if h != nil {
 		s.holder = h
+		s.conn.trace.holder.Store(h)
 	}
-	if timed {
+	if timed && p.sampled(conn.handle, conn.lease) { // others may have made it seldom meanwhile
 		s.use = timedUse{leases(conn.lease), p.now(), p.weight()}
 		if p.observes(EventPopped) {
 			e := Event{Kind: EventPopped}
@@ -65,6 +74,8 @@ func (p *Pool[T]) lend(conn Conn[T], since int64) {
 		}
 	}
 	s.word.CompareAndSwap(conn.lease, with(conn.lease, watched)) // model: watch; else it was revoked
+	p.unlock()
+	told = true
 }
 
 // weight returns how many leases the one that is about to be timed stands
@@ -85,28 +96,38 @@ func (p *Pool[T]) sampleMore() {
 	}
 }
 
-// useEnded is the rest of lend, when the lease ends.
-func (p *Pool[T]) useEnded(s *slot[T], c Conn[T]) {
+// useEnded is the rest of lend, when the lease ends. It returns how long the
+// use took, or less than 0.
+func (p *Pool[T]) useEnded(s *slot[T], c Conn[T], at int64) int64 {
 	s.forget()
 	if s.use.lease != leases(c.lease) {
-		return
+		return -1
 	}
-	took := p.now() - s.use.from
-	p.useTimes.add(took, s.use.weight)
+	used := max(at-s.use.from, 0)
+	p.useTimes.add(used, s.use.weight)
 	s.use.lease = 0
-	if p.observes(EventPushed) {
-		p.happen(Event{Kind: EventPushed, Took: time.Duration(took)}, c.handle.conn, nil)
+	return used
+}
+
+// tellPushed tells an Observer of a use that has ended.
+func (p *Pool[T]) tellPushed(c Conn[T], used int64) {
+	if used >= 0 && p.observes(EventPushed) {
+		p.happen(Event{Kind: EventPushed, Took: time.Duration(used)}, c.handle.conn, nil)
 	}
 }
 
 // waited tells an Observer of a wait that has ended.
-func (p *Pool[T]) waited(since int64, err error) {
-	if e, ok := err.(*PopError); ok && e.Waited == 0 {
-		return // it was refused at once
-	}
+func (p *Pool[T]) waited(conn Conn[T], since int64, err error) {
+	told := false
+	defer func() {
+		if !told && err == nil {
+			_ = conn.Push() // as in lend
+		}
+	}()
 	p.lock()
-	defer p.unlock()
 	if p.observes(EventWaited) {
 		p.happen(Event{Kind: EventWaited, Took: time.Duration(p.now() - since), Err: err}, nil, nil)
 	}
+	p.unlock()
+	told = true
 }

@@ -1,12 +1,15 @@
 package pools_test
 
 import (
+	"context"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/pprof"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -147,3 +150,68 @@ func holdHere(t *testing.T, pool *pools.Pool[resource]) pools.Conn[resource] {
 	}
 	return conn
 }
+
+// Samples stand for all also when many begin at once, on many slots, and in a
+// tight loop.
+func TestSamplesOfManySlots(t *testing.T) {
+	const size = 1000
+	pool, _ := poolstest.New(t, pools.Settings{Size: size})
+	if err := pool.Fill(t.Context(), size); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			for range 200 {
+				var held []pools.Conn[resource]
+				for range size / 50 {
+					conn, ok := pool.TryPop()
+					if !ok {
+						t.Error("nothing is idle")
+						return
+					}
+					held = append(held, conn)
+				}
+				for _, conn := range held {
+					_ = conn.Push()
+				}
+			}
+		})
+	}
+	all.Wait()
+	for range 1_000_000 {
+		conn, err := pool.Pop(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Push()
+	}
+	st := pool.Stats()
+	ratio := float64(st.Use.Count) / float64(st.Leases)
+	if t.Log(ratio); ratio < 1.0/3 || ratio > 3 {
+		t.Errorf("%d of %d leases are in the histogram: %.3g times", st.Use.Count, st.Leases, ratio)
+	}
+}
+
+// A pool that was dropped with its Conns leaves nobody in the profile.
+func TestProfileForgetsDroppedPools(t *testing.T) {
+	before := pprof.Lookup("pools").Count()
+	for range 20 {
+		pool, err := pools.New("dropped", pools.OpenFunc(func(context.Context) (*nothing, error) { return new(nothing), nil }), pools.Settings{Size: 1, TrackHolders: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pool.Pop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for end := time.Now().Add(20 * time.Second); pprof.Lookup("pools").Count() > before; runtime.GC() {
+		if time.Now().After(end) {
+			t.Fatalf("%d holders of pools that are gone", pprof.Lookup("pools").Count()-before)
+		}
+	}
+}
+
+type nothing struct{}
+
+func (*nothing) Close() error { return nil }

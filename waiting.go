@@ -108,7 +108,15 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		p.provide()
 	}
 	p.unlock()
+	conn, err := p.await(ctx, w, now)
+	if p.gate.Load()&observing != 0 {
+		p.waited(conn, now, err)
+	}
+	return conn, err
+}
 
+// await returns when the wait is over.
+func (p *Pool[T]) await(ctx context.Context, w *waiter[T], since int64) (Conn[T], error) {
 	for {
 		select { // model: park
 		case <-w.token:
@@ -138,7 +146,7 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 				breathe()
 			}
 		}
-		p.lend(conn, now)
+		p.lend(conn, since)
 		return conn, nil
 	}
 }

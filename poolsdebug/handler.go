@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"path"
 	"strings"
 	"time"
 
@@ -17,16 +16,13 @@ import (
 type Options struct {
 	// AllowActions adds to the page: resize, pause, resume and refresh. A
 	// request that a browser sends for another site is refused, see
-	// [http.CrossOriginProtection]; who may use the page at all is for the
-	// program to say. Default: the page only shows.
+	// [http.CrossOriginProtection]; who may use the page at all, and by which
+	// host's name, is for the program to say. Default: the page only shows.
 	AllowActions bool
 }
 
 //go:embed page
 var page embed.FS
-
-// mostWatchers bounds how many pages may be live at once.
-const mostWatchers = 100
 
 type handler struct {
 	group   *pools.Group
@@ -40,7 +36,9 @@ type handler struct {
 //	mux.Handle("/debug/pools/", poolsdebug.New(group, poolsdebug.Options{}))
 //
 // It is safe for any number of goroutines, and has nothing to close: ten
-// seconds after the last page was closed it does nothing.
+// seconds after the last page was closed it does nothing. An open page is a
+// request that does not end: http.Server's Shutdown waits for it until its ctx
+// ends, Close does not.
 func New(group *pools.Group, options Options) http.Handler {
 	h := &handler{group, options, &hub{group: group, watchers: make(map[chan []byte]bool)}}
 	return http.NewCrossOriginProtection().Handler(h)
@@ -52,10 +50,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
-	what := path.Base(r.URL.Path)
-	if strings.HasSuffix(r.URL.Path, "/") {
-		what = ""
-	}
+	what := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 	if what == "action" {
 		h.action(w, r)
 		return
@@ -133,17 +128,17 @@ func (h *handler) json(w http.ResponseWriter, r *http.Request) {
 // live sends a snapshot a second as server-sent events: "pools" for the list
 // and, for the pool that the request names, "past" once and "pool".
 func (h *handler) live(w http.ResponseWriter, r *http.Request) {
-	h.hub.mu.Lock()
-	full := len(h.hub.watchers) >= mostWatchers
-	h.hub.mu.Unlock()
-	if full {
+	name := r.URL.Query().Get("pool")
+	w.Header().Set("Content-Type", "text/event-stream")
+	if r.Method == http.MethodHead {
+		return
+	}
+	control := http.NewResponseController(w)
+	snapshots, stop := h.hub.watch()
+	if snapshots == nil {
 		http.Error(w, "poolsdebug: too many pages are open", http.StatusServiceUnavailable)
 		return
 	}
-	name := r.URL.Query().Get("pool")
-	w.Header().Set("Content-Type", "text/event-stream")
-	control := http.NewResponseController(w)
-	snapshots, stop := h.hub.watch()
 	defer stop()
 	send := func(event string, data []byte) bool {
 		_ = control.SetWriteDeadline(time.Now().Add(10 * time.Second)) // a page that hangs does not keep us

@@ -374,3 +374,82 @@ func TestPlace(t *testing.T) {
 		}
 	}
 }
+
+// refusal is an error whose text cannot be had.
+type refusal struct{ why string }
+
+func (r *refusal) Error() string { return r.why }
+
+// An error that panics when it is written does not take the page along, and
+// with it the program.
+func TestErrorThatPanics(t *testing.T) {
+	g, all, server := group(t, pools.Settings{Size: 1, ReconnectAttempts: 1}, "db")
+	server.Open.Next(func(context.Context) error { return (*refusal)(nil) })
+	if _, err := all[0].Pop(t.Context()); err == nil {
+		t.Fatal("popped")
+	}
+	for _, path := range []string{"/json", "/text"} {
+		if w := get(New(g, Options{}), path); w.Code != http.StatusOK {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+	h := &hub{group: g, watchers: make(map[chan []byte]bool)}
+	snapshots, stop := h.watch()
+	<-snapshots
+	stop()
+}
+
+// Mounted in any way, and asked in any way.
+func TestMounts(t *testing.T) {
+	g, _, _ := group(t, pools.Settings{Size: 1}, "db")
+	server := httptest.NewServer(http.StripPrefix("/x/", New(g, Options{})))
+	defer server.Close()
+	client := &http.Client{Timeout: 10 * time.Second}
+	for _, path := range []string{"/x/", "/x/json"} {
+		answer, err := client.Get(server.URL + path)
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %v %v", path, answer, err)
+		}
+		answer.Body.Close()
+	}
+	answer, err := client.Head(server.URL + "/x/live")
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatal(answer, err)
+	}
+	answer, err = client.Get(server.URL + "/x/text") // on the same connection
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatal(answer, err)
+	}
+	answer.Body.Close()
+}
+
+// A pool that takes another's name does not begin with its past.
+func TestAnotherPoolOfTheName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, old, _ := group(t, pools.Settings{Size: 1}, "db")
+		_, next, _ := group(t, pools.Settings{Size: 1}, "db")
+		h := &hub{group: g, watchers: make(map[chan []byte]bool)}
+		snapshots, stop := h.watch()
+		<-snapshots
+		hold := func(p *pools.Pool[resource], n int) {
+			for range n {
+				if err := p.Use(t.Context(), func(resource) error { return nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		hold(old[0], 3)
+		hold(next[0], 100)
+		<-snapshots
+		g.Remove("db")
+		if err := g.Add(next[0]); err != nil {
+			t.Fatal(err)
+		}
+		var list []brief
+		if err := json.Unmarshal(<-snapshots, &list); err != nil || list[0].Point.Rate != 0 || list[0].Point.Waits != 0 {
+			t.Errorf("%v %+v", err, list)
+		}
+		stop()
+		time.Sleep(time.Minute)
+	})
+}

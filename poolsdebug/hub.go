@@ -12,6 +12,7 @@ import (
 const (
 	interval = time.Second
 	kept     = 300 // points of each pool: five minutes
+	most     = 100 // pages that may be live at once
 	linger   = 10  // ticks without anybody who watches, so that a reload still finds the past
 )
 
@@ -28,10 +29,14 @@ type hub struct {
 	past     map[string][]point
 }
 
-// watch returns a channel of snapshots, as JSON. Who is slow misses some.
+// watch returns a channel of snapshots, as JSON, or nil if too many watch. Who
+// is slow misses some.
 func (h *hub) watch() (snapshots chan []byte, stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if len(h.watchers) == most {
+		return nil, nil
+	}
 	c := make(chan []byte, 1)
 	h.watchers[c] = true
 	if !h.running {

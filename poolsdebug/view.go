@@ -2,6 +2,7 @@ package poolsdebug
 
 import (
 	"cmp"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -94,6 +95,7 @@ func age(d time.Duration) byte {
 
 // last is what a pool was at the snapshot before.
 type last struct {
+	pool  pools.AnyPool
 	stats pools.Stats
 	at    time.Time
 }
@@ -108,15 +110,15 @@ func look(p pools.AnyPool, before last, now time.Time) (brief, last) {
 	}
 	b.Slots, b.Ages = cells(p, st)
 	b.Point = point{At: now.UnixMilli(), Held: b.Held, Waiting: b.Waiting}
-	// A pool of another life may have the name.
-	if seconds := now.Sub(before.at).Seconds(); !before.at.IsZero() && seconds > 0 && st.Leases >= before.stats.Leases {
+	// Another pool may have had the name.
+	if seconds := now.Sub(before.at).Seconds(); before.pool == p && seconds > 0 {
 		wait, use := st.Wait.Since(before.stats.Wait), st.Use.Since(before.stats.Use)
 		b.Point.Rate = float64(st.Leases-before.stats.Leases) / seconds
 		b.Point.Waits = wait.Count
 		b.Point.Wait50, b.Point.Wait99 = int64(wait.Quantile(0.5)), int64(wait.Quantile(0.99))
 		b.Point.Use50, b.Point.Use99 = int64(use.Quantile(0.5)), int64(use.Quantile(0.99))
 	}
-	return b, last{st, now}
+	return b, last{p, st, now}
 }
 
 // cells writes the slots out. Only connections have places of their own; what
@@ -161,7 +163,7 @@ func text(err error) string {
 	if err == nil {
 		return ""
 	}
-	return err.Error()
+	return fmt.Sprint(err) // which survives an Error that panics
 }
 
 // A detail has at most so many places where connections were taken, and so

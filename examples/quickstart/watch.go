@@ -43,11 +43,14 @@ func keepBusy(ctx context.Context, pool *pools.Pool[redis.Conn], o options, stdo
 			for n := range max(o.goroutines*phase.part/100, 1) {
 				all.Go(func() {
 					for until.Err() == nil {
-						_ = pool.Use(until, func(conn redis.Conn) error {
+						err := pool.Use(until, func(conn redis.Conn) error {
 							_, err := redis.DoContext(conn, until, "INCR", key(n))
 							pause(until, phase.held)
 							return err
 						})
+						if err != nil {
+							pause(until, 100*time.Millisecond) // it may be refused at once
+						}
 						pause(until, phase.thought)
 					}
 				})

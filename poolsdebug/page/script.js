@@ -387,6 +387,8 @@ function connect() {
   source.onerror = () => {
     $("state").classList.add("lost");
     say($("state"), "not connected: what is shown is old; trying again");
+    // The browser tries again by itself, unless it was refused.
+    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
   };
 }
 
