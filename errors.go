@@ -89,7 +89,7 @@ type CloseError struct {
 	Held      []Holder // connections that are still lent
 	Abandoned []string // calls of the connector that hang, as "Open for 12s"
 	Busy      int      // connections that are just being opened, checked, reset or closed
-	Telling   int      // events that an Observer or the Logger is just being told
+	Telling   int      // reports to an Observer or the Logger that are under way
 	Err       error    // why the wait ended: the ctx's error, that 30 s were over, or ErrAbandoned when all but hung calls was over
 }
 
@@ -110,7 +110,7 @@ func (e *CloseError) Error() string {
 		fmt.Fprintf(&b, " %d are being opened, checked, reset or closed,", e.Busy)
 	}
 	if e.Telling > 0 {
-		fmt.Fprintf(&b, " %d events are being told,", e.Telling)
+		fmt.Fprintf(&b, " %d reports to an Observer or the Logger are under way,", e.Telling)
 	}
 	return strings.TrimSuffix(b.String(), ",")
 }

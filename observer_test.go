@@ -538,3 +538,27 @@ func TestStatsSayThatTheServerIsDown(t *testing.T) {
 		is(false)
 	})
 }
+
+// Close returns when all has been told, and names what is not.
+func TestCloseWaitsForObservers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := false
+		pool, _ := poolstest.New(t, pools.Settings{Size: 1, Observer: &pools.Observer{Event: func(e pools.Event) {
+			if e.Kind == pools.EventClosed {
+				time.Sleep(5 * time.Second)
+				told = true
+			}
+		}}})
+		use(t, pool)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := pool.Close(ctx)
+		if e, ok := errors.AsType[*pools.CloseError](err); !ok || e.Telling != 1 || !strings.Contains(err.Error(), "1 reports to an Observer") {
+			t.Errorf("%v", err)
+		}
+		began := time.Now()
+		if err := pool.Close(t.Context()); err != nil || !told || time.Since(began) != 4*time.Second {
+			t.Errorf("closed after %v more, told %v: %v", time.Since(began), told, err)
+		}
+	})
+}
