@@ -148,3 +148,11 @@ func closeOne[T any](t *testing.T, resource T) {
 		t.Error(err)
 	}
 }
+
+func TestNames(t *testing.T) {
+	for _, name := range []string{"", "a\xff"} {
+		if _, err := pools.New(name, pools.OpenFunc(func(context.Context) (*nothing, error) { return new(nothing), nil }), pools.Settings{Size: 1}); err == nil || !strings.Contains(err.Error(), "name: is ") || !strings.Contains(err.Error(), "give") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

@@ -41,7 +41,6 @@ package prompools
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -89,7 +88,6 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		return
 	}
 	for name, pool := range c.group.All() {
-		name = strings.ToValidUTF8(name, "\uFFFD") // a label takes nothing else
 		s := snapshot{pool.Stats(), pool}
 		for _, m := range numbers {
 			to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&s), name)
