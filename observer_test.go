@@ -304,9 +304,8 @@ func TestFlood(t *testing.T) {
 			t.Errorf("%+v", past)
 		}
 		// The ring keeps the latest, in order.
-		for i := range 200 {
+		for range 200 {
 			time.Sleep(10 * time.Second)
-			_ = i
 			_ = conn.Push()
 		}
 		past = pool.Events()

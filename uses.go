@@ -51,12 +51,6 @@ func (p *Pool[T]) lend(conn Conn[T], since int64) {
 	if track {
 		h = newHolder(conn.lease)
 	}
-	told := false
-	defer func() {
-		if !told { // an Observer did not return, and nor does the Pop
-			_ = conn.Push()
-		}
-	}()
 	p.lock()
 	s := conn.handle.slot
 	if h != nil {
@@ -74,6 +68,19 @@ func (p *Pool[T]) lend(conn Conn[T], since int64) {
 		}
 	}
 	s.word.CompareAndSwap(conn.lease, with(conn.lease, watched)) // model: watch; else it was revoked
+	p.unlockFor(conn)
+}
+
+// unlockFor is unlock in a Pop that is about to return conn, or an error and a
+// zero one. If an Observer does not return, nor does the Pop: then conn goes
+// back.
+func (p *Pool[T]) unlockFor(conn Conn[T]) {
+	told := false
+	defer func() {
+		if !told {
+			_ = conn.Push()
+		}
+	}()
 	p.unlock()
 	told = true
 }
@@ -118,16 +125,9 @@ func (p *Pool[T]) tellPushed(c Conn[T], used int64) {
 
 // waited tells an Observer of a wait that has ended.
 func (p *Pool[T]) waited(conn Conn[T], since int64, err error) {
-	told := false
-	defer func() {
-		if !told && err == nil {
-			_ = conn.Push() // as in lend
-		}
-	}()
 	p.lock()
 	if p.observes(EventWaited) {
 		p.happen(Event{Kind: EventWaited, Took: time.Duration(p.now() - since), Err: err}, nil, nil)
 	}
-	p.unlock()
-	told = true
+	p.unlockFor(conn)
 }

@@ -97,15 +97,16 @@ func (h *handler) asset(w http.ResponseWriter, name, kind string) {
 // chosen returns the pools that the request names, or all. It answers itself
 // when there is none of that name.
 func (h *handler) chosen(w http.ResponseWriter, r *http.Request) (some []pools.AnyPool, ok bool) {
-	name := r.URL.Query().Get("pool")
-	for n, p := range h.group.All() {
-		if name == "" || n == name {
-			some = append(some, p)
+	if name := r.URL.Query().Get("pool"); name != "" {
+		p := h.find(name)
+		if p == nil {
+			http.Error(w, "poolsdebug: there is no pool "+clean(name), http.StatusNotFound)
+			return nil, false
 		}
+		return []pools.AnyPool{p}, true
 	}
-	if name != "" && some == nil {
-		http.Error(w, "poolsdebug: there is no pool "+clean(name), http.StatusNotFound)
-		return nil, false
+	for _, p := range h.group.All() {
+		some = append(some, p)
 	}
 	return some, true
 }

@@ -129,7 +129,7 @@ func TestPageIsWhole(t *testing.T) {
 }
 
 func TestActionsAreForWhoMay(t *testing.T) {
-	g, all, server := group(t, pools.Settings{Size: 2}, "db")
+	g, all, _ := group(t, pools.Settings{Size: 2}, "db")
 	p := all[0]
 	resize := url.Values{"pool": {"db"}, "do": {"resize"}, "size": {"5"}}
 	if w := post(New(g, Options{}), resize); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "AllowActions") || p.Size() != 2 {
@@ -184,7 +184,6 @@ func TestActionsAreForWhoMay(t *testing.T) {
 			t.Fatal("nothing is refreshed")
 		}
 	}
-	_ = server
 }
 
 // What a program calls its pools, and what errors say, does not command a

@@ -88,13 +88,12 @@ func (h *hub) snapshot() []byte {
 	all := []brief{}
 	there := make(map[string]bool)
 	for name, p := range h.group.All() {
-		b, seen := look(p, h.before[name], now)
-		if before := h.before[name].at; before.IsZero() || now.Sub(before) >= interval/2 {
+		before := h.before[name]
+		b, seen := look(p, before, now)
+		if before.at.IsZero() || now.Sub(before.at) >= interval/2 {
 			h.before[name] = seen
-			h.past[name] = append(h.past[name], b.Point)
-			if n := len(h.past[name]); n > kept {
-				h.past[name] = slices.Delete(h.past[name], 0, n-kept)
-			}
+			past := append(h.past[name], b.Point)
+			h.past[name] = slices.Delete(past, 0, max(len(past)-kept, 0))
 		}
 		there[name] = true
 		all = append(all, b)

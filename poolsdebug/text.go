@@ -69,7 +69,7 @@ func writePool(b *strings.Builder, d detail, down string) {
 	if d.More > 0 {
 		fmt.Fprintf(b, "  %d more are held, taken at other places\n", d.More)
 	}
-	if len(d.Holders) > 0 && !d.Tracking {
+	if len(d.Holders) > 0 && !d.Settings.TrackHolders {
 		b.WriteString("  who holds them is known with Settings.TrackHolders\n")
 	}
 	for _, e := range d.Events {

@@ -49,7 +49,6 @@ type detail struct {
 	Name     string         `json:"name"`
 	Stats    pools.Stats    `json:"stats"`
 	Settings pools.Settings `json:"settings"`
-	Tracking bool           `json:"tracking"`
 	Holders  []holders      `json:"holders"`
 	More     int            `json:"more"` // holders that are not among these
 	Events   []event        `json:"events"`
@@ -175,7 +174,6 @@ const (
 
 func lookInto(p pools.AnyPool) detail {
 	d := detail{Name: p.Name(), Stats: p.Stats(), Settings: p.Settings(), Events: []event{}}
-	d.Tracking = d.Settings.TrackHolders
 	d.Holders, d.More = whoHolds(p)
 	for _, e := range p.Events() {
 		d.Events = append(d.Events, event{

@@ -220,7 +220,7 @@ var mutants = []mutant{
 		"the worst wait is not among the percentiles"},
 	{"who had the lock late weighs more", "uses.go", "if timed && p.sampled(conn.handle, conn.lease) {", "if timed {",
 		"a crowd that is timed at once counts for millions"},
-	{"an Observer that panics keeps the connection", "uses.go", "\t\tif !told { // an Observer did not return, and nor does the Pop\n", "\t\tif !told && false {\n",
+	{"an Observer that panics keeps the connection", "uses.go", "\t\tif !told {\n", "\t\tif !told && false {\n",
 		"a slot is lost with each bug in an Observer"},
 	{"a push is told too early", "conn.go", "\t\treturn p.useEnded(s, c, at), nil\n", "\t\tused := p.useEnded(s, c, at)\n\t\tp.tellPushed(c, used)\n\t\treturn -1, nil\n",
 		"an Observer cannot pop what was pushed"},
