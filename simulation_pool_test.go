@@ -66,10 +66,13 @@ func (s *side) begin() {
 	if r.IntN(10) == 0 {
 		size = 70 // with hints
 	}
+	// A call that obeys its ctx comes back within two rounds after it; only a
+	// deaf one may be abandoned, so that the tenth more that it has is longer.
+	timeout := func(n int) time.Duration { return s.ticks(r, n) + max(s.unit, 20*round) }
 	settings := pools.Settings{
 		Size: size, ReconnectAttempts: 1 + r.IntN(3), ReconnectSleep: s.ticks(r, 20),
-		OpenTimeout: s.ticks(r, 500) + s.unit, CheckTimeout: s.ticks(r, 100) + s.unit,
-		ResetTimeout: s.ticks(r, 100) + s.unit, CloseTimeout: s.ticks(r, 100) + s.unit,
+		OpenTimeout: timeout(500), CheckTimeout: timeout(100),
+		ResetTimeout: timeout(100), CloseTimeout: timeout(100),
 		Strict: r.IntN(2) == 0, Lost: pools.LostPolicy(r.IntN(4) / 3),
 	}
 	server := poolstest.NewServer(s.t, 0)
