@@ -118,8 +118,6 @@ type watching struct {
 	oldest   int         // in past
 	floods   map[EventKind]*flood
 	telling  atomic.Int64 // reports under way; raised under the lock
-
-	sampledAt int64 // when the last use began that is timed
 }
 
 // happening is an event under the lock: what is dear to write out is written

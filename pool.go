@@ -50,6 +50,7 @@ type Pool[T any] struct {
 	steering
 	refreshing
 	watching
+	timing
 	ending
 
 	taken   int                // slots that are not vacant

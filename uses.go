@@ -28,6 +28,11 @@ func (p *Pool[T]) sampled(h *handle[T], lease uint64) bool {
 	return lease*golden+uint64(h.slot.index)*silver <= p.sampling.Load()
 }
 
+// timing is the part of the pool that the samples own.
+type timing struct {
+	sampledAt int64 // when the last use began that is timed
+}
+
 // timedUse is a lease whose use is being timed, under the pool's lock.
 type timedUse struct {
 	lease  uint64 // its number; 0: none
