@@ -59,6 +59,7 @@ func done(all *sync.WaitGroup) func() bool {
 func chaos(t *testing.T, r *rand.Rand) {
 	// In short times waiters race, in long ones there is strict order.
 	unit := []time.Duration{time.Millisecond, 20 * time.Microsecond}[r.IntN(2)]
+	defer pools.Sample(r.IntN(3) == 0)()
 	ticks := func(n int) time.Duration { return time.Duration(n) * unit }
 	size := 1 + r.IntN(5)
 	if r.IntN(10) == 0 {

@@ -60,6 +60,17 @@ func SetRandom(f func(below time.Duration) time.Duration) (end func()) {
 	}
 }
 
+// Tests see the fast way of a Push unless they ask for samples: in a slow pool
+// each use is timed, and then each push goes the slow way.
+func init() { unsampled.Store(true) }
+
+// Sample has the uses of pools that are made from now on timed, as they are
+// in programs. It returns a function that ends this.
+func Sample(on bool) (end func()) {
+	before := unsampled.Swap(!on)
+	return func() { unsampled.Store(before) }
+}
+
 // GateOpen reports whether the gate is as in a pool that nobody waits for.
 func GateOpen[T any](p *Pool[T]) bool {
 	return p.gate.Load()&(starving|queueing|racing) == 0

@@ -110,7 +110,9 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 	p.typicalOpen = unknownOpen
 	p.done = make(chan struct{})
 	p.refreshed = 1
-	p.sampling.Store(everySample)
+	if !unsampled.Load() {
+		p.sampling.Store(everySample)
+	}
 	p.gate.Store(made)
 	p.lock()
 	defer p.unlock()

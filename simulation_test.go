@@ -152,6 +152,7 @@ func (s *simulation) run(t *testing.T) {
 	defer pools.SetRandom(func(below time.Duration) time.Duration {
 		return time.Duration(s.chance(0).Int64N(int64(below)))
 	})()
+	defer pools.Sample(s.r.IntN(3) == 0)()
 	if s.r.IntN(3) == 0 {
 		s.longest = s.ticks(s.r, 4) + s.unit
 	}

@@ -10,6 +10,7 @@ import (
 // Many that are to be timed at once, and wait for the lock to be noted, stand
 // for no more than they are: meanwhile samples have become fewer.
 func TestCrowdOfSamples(t *testing.T) {
+	defer Sample(true)()
 	const crowd = 40
 	p := newNothing(t, crowd)
 	if err := p.Fill(t.Context(), crowd); err != nil {

@@ -19,6 +19,7 @@ import (
 
 // Samples of uses stand for all of them, at any pace.
 func TestSampledUses(t *testing.T) {
+	defer pools.Sample(true)()
 	scenario(t, pools.Settings{Size: 2}, func(t *testing.T, pool *pools.Pool[resource], _ *poolstest.Server) {
 		// Nine in ten take 1 ms, one takes 10: the mean is 1.9.
 		before, n := pool.Stats().Use, 0
@@ -63,6 +64,7 @@ func TestSampledUses(t *testing.T) {
 
 // Beyond Push, each way in which a lease ends ends its use, too.
 func TestUsesEndInAnyWay(t *testing.T) {
+	defer pools.Sample(true)()
 	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], _ *poolstest.Server) {
 		for i, end := range []func(c pools.Conn[resource]){
 			func(c pools.Conn[resource]) { _ = c.Push() },
@@ -154,6 +156,7 @@ func holdHere(t *testing.T, pool *pools.Pool[resource]) pools.Conn[resource] {
 // Samples stand for all also when many begin at once, on many slots, and in a
 // tight loop.
 func TestSamplesOfManySlots(t *testing.T) {
+	defer pools.Sample(true)()
 	const size = 1000
 	pool, _ := poolstest.New(t, pools.Settings{Size: size})
 	if err := pool.Fill(t.Context(), size); err != nil {
