@@ -82,6 +82,7 @@ var (
 	errDial     = errors.New("amqpchan: Options.Config.Dial is set; leave it nil, the pool dials")
 	errRecovery = errors.New("amqpchan: Options.Config.Recovery is set; leave it nil, the pool replaces what breaks")
 	errNegative = errors.New("amqpchan: Options.PerConnection is negative; give the most channels on one connection")
+	errGoexit   = errors.New("amqpchan: the dial called runtime.Goexit")
 )
 
 // New makes a connector. It opens nothing; what is wrong with the options is

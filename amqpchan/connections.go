@@ -4,11 +4,14 @@ import (
 	"context"
 	"maps"
 	"net"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/utopia-go/pools"
 )
 
 // dialer keeps the connections that the channels of one connector share.
@@ -104,7 +107,16 @@ func (d *dialer) take(ctx context.Context, l login) *connection {
 // dial connects.
 func (d *dialer) dial(ctx context.Context, c *connection) {
 	defer close(c.ready)
-	defer c.cancel()
+	defer func() {
+		// Config has functions of the user's, and no goroutine of the pool's
+		// is around this one.
+		if v := recover(); v != nil {
+			c.err = &pools.PanicError{Func: "Open", Value: v, Stack: debug.Stack()}
+		} else if c.conn == nil && c.err == nil {
+			c.err = errGoexit
+		}
+	}()
+	defer c.cancel() // closes what a panic has left
 	o := d.options
 	switch {
 	case o.Config.Dial != nil:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -58,6 +60,7 @@ func TestRabbitMQ(t *testing.T) {
 	t.Run("few connections", func(t *testing.T) { fewConnections(t, e) })
 	t.Run("fewer channels than asked for", func(t *testing.T) { channelMax(t, e) })
 	t.Run("credentials", func(t *testing.T) { rabbitCredentials(t, e) })
+	t.Run("a login that panics", func(t *testing.T) { rabbitPanics(t, "amqp://guest:guest@"+e.Address) })
 }
 
 func rabbitNextUser(t *testing.T, url string) {
@@ -270,6 +273,45 @@ func rabbitCredentials(t *testing.T, e *engine.Engine) {
 		t.Error(err)
 	}
 	if err := pool.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// login is a user's SASL, which runs within the dial.
+type login struct {
+	amqp.Authentication
+	response func()
+}
+
+func (l login) Response() string {
+	l.response()
+	return l.Authentication.Response()
+}
+
+// User code in a dial may panic or end its goroutine: that is the error of all
+// who wait for the dial, and the next one goes on.
+func rabbitPanics(t *testing.T, url string) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var response func()
+	connector := amqpchan.New(amqpchan.Options{URL: url, Config: amqp.Config{SASL: []amqp.Authentication{
+		login{&amqp.PlainAuth{Username: "guest", Password: "guest"}, func() { response() }},
+	}}})
+	response = func() { panic(errLeft) }
+	_, err := connector.Open(ctx)
+	if e, ok := errors.AsType[*pools.PanicError](err); !ok || e.Value != errLeft || len(e.Stack) == 0 {
+		t.Errorf("a panic: %v", err)
+	}
+	response = runtime.Goexit
+	if _, err := connector.Open(ctx); err == nil || !strings.Contains(err.Error(), "Goexit") {
+		t.Errorf("a Goexit: %v", err)
+	}
+	response = func() {}
+	ch, err := connector.Open(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := connector.Close(ctx, ch); err != nil {
 		t.Error(err)
 	}
 }
