@@ -31,10 +31,18 @@
 //     without a name, is its user's for good. Opening another one is one round trip.
 //     A channel error closes that channel alone; the others of its connection
 //     stay. A channel dies with its connection, and the pool opens others.
-//   - There is no Reset: AMQP has no command that would do it.
+//   - Dirty knows whether something was sent that the server answers only if it
+//     is wrong, and then by closing the channel: a message, an acknowledgement,
+//     a call with noWait. With Confirm a message whose confirmation has come is
+//     none of these.
+//   - Reset is for the others. AMQP has no command that makes a channel as it
+//     was, so this only waits until the server has taken what was sent: else
+//     its error would take the next user's messages with it, of which the next
+//     user would not learn. That is one round trip after each use that
+//     published and did not wait for the confirmation; meanwhile others use the
+//     other channels. Who would rather lose messages sets Reset and Dirty of the
+//     connector to nil.
 //   - Check asks the server by the channel, for a thing that every server has.
-//     Without confirms an error of Publish comes after it has returned, and
-//     closes a channel that is idle already: Check finds that.
 //   - Abort closes the channel, and not the connection, on which others work:
 //     who waits for a delivery is interrupted. Who waits for a server that is
 //     silent waits for the heartbeat to find that out, and who publishes to one
@@ -74,7 +82,8 @@ type Options struct {
 	PerConnection int
 
 	// Confirm puts every channel into confirm mode: the server says of each
-	// message that it has it.
+	// message that it has it. Who waits for that spares the next user a round
+	// trip, see Reset.
 	Confirm bool
 }
 
@@ -101,9 +110,9 @@ func New(o Options) pools.Connector[*Channel] {
 	return pools.Connector[*Channel]{
 		Open:  d.open,
 		Close: func(ctx context.Context, ch *Channel) error { return ch.close(ctx) },
-		Check: func(ctx context.Context, ch *Channel) error {
-			return within(ctx, func() error { return ch.ExchangeDeclarePassive("amq.direct", "direct", true, false, false, false, nil) })
-		},
+		Check: func(ctx context.Context, ch *Channel) error { return within(ctx, ch.ask) },
+		Reset: func(ctx context.Context, ch *Channel) error { return ch.reset(ctx) },
+		Dirty: func(ch *Channel) bool { return ch.dirty() },
 		Broken: func(ch *Channel, err error) bool {
 			_, closed := errors.AsType[*amqp.Error](err)
 			return closed || pools.Breaks(err) || ch.IsClosed() || ch.changed.Load()

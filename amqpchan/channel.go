@@ -3,15 +3,19 @@ package amqpchan
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Channel is an [amqp.Channel] that notes when its user changes what it is.
-// Publishing, and declaring exchanges and bindings do not; what is overridden
-// here does, and the channel goes when its user gives it back. Who consumes for
-// long should detach it from the pool.
+// Channel is an [amqp.Channel] that notes when its user changes what it is: then
+// it goes when its user gives it back. Publishing, and declaring exchanges and
+// bindings do not change it. Who consumes for long should detach it from the pool.
+//
+// It notes, too, whether something was sent that the server answers only by
+// closing the channel, if it is wrong: messages, acknowledgements, and what is
+// sent with noWait. The next user gets the channel when the server has taken that.
 //
 // An exclusive queue belongs to the connection, which the channel shares with
 // others: it lasts until that ends, and not only until the channel does.
@@ -19,6 +23,39 @@ type Channel struct {
 	*amqp.Channel
 	leave   func() error // gives its place on the connection back, once
 	changed atomic.Bool
+
+	unanswered atomic.Bool // something was sent that has no answer
+	sending    sync.Mutex  // of a message, so that latest is that of the last one
+	latest     *amqp.DeferredConfirmation
+}
+
+// dirty reports whether the server may yet close the channel for something
+// that its user has sent. It takes everything in order, so when it has confirmed
+// the last message, that holds for all before.
+func (ch *Channel) dirty() bool {
+	if !ch.sending.TryLock() {
+		return true // a goroutine of the user's is still at it
+	}
+	defer ch.sending.Unlock()
+	return ch.unanswered.Load() || ch.latest != nil && !ch.latest.Acked()
+}
+
+// reset waits until the server has taken what was sent, or has closed the
+// channel for it.
+func (ch *Channel) reset(ctx context.Context) error {
+	return within(ctx, func() error {
+		ch.unanswered.Store(false)
+		ch.sending.Lock()
+		ch.latest = nil
+		ch.sending.Unlock()
+		return ch.ask()
+	})
+}
+
+// ask asks for something that every server has. The answer comes after
+// everything that was sent before.
+func (ch *Channel) ask() error {
+	return ch.Channel.ExchangeDeclarePassive("amq.direct", "direct", true, false, false, false, nil)
 }
 
 // Close closes the channel, and its connection if it was the last there. The
@@ -64,13 +101,66 @@ func (ch *Channel) ConsumeWithContext(ctx context.Context, queue, consumer strin
 	return ch.Channel.ConsumeWithContext(ctx, queue, consumer, autoAck, exclusive, noLocal, noWait, args)
 }
 
+// Publish is [amqp.Channel.Publish].
+func (ch *Channel) Publish(exchange, key string, mandatory, immediate bool, msg amqp.Publishing) error {
+	_, err := ch.PublishWithDeferredConfirm(exchange, key, mandatory, immediate, msg)
+	return err
+}
+
+// PublishWithContext is [amqp.Channel.PublishWithContext].
+func (ch *Channel) PublishWithContext(ctx context.Context, exchange, key string, mandatory, immediate bool, msg amqp.Publishing) error {
+	_, err := ch.PublishWithDeferredConfirmWithContext(ctx, exchange, key, mandatory, immediate, msg)
+	return err
+}
+
+// PublishWithDeferredConfirm is [amqp.Channel.PublishWithDeferredConfirm].
+func (ch *Channel) PublishWithDeferredConfirm(exchange, key string, mandatory, immediate bool, msg amqp.Publishing) (*amqp.DeferredConfirmation, error) {
+	return ch.PublishWithDeferredConfirmWithContext(context.Background(), exchange, key, mandatory, immediate, msg)
+}
+
+// PublishWithDeferredConfirmWithContext is
+// [amqp.Channel.PublishWithDeferredConfirmWithContext].
+func (ch *Channel) PublishWithDeferredConfirmWithContext(ctx context.Context, exchange, key string, mandatory, immediate bool, msg amqp.Publishing) (*amqp.DeferredConfirmation, error) {
+	ch.sending.Lock()
+	defer ch.sending.Unlock()
+	sent, err := ch.Channel.PublishWithDeferredConfirmWithContext(ctx, exchange, key, mandatory, immediate, msg)
+	if sent != nil {
+		ch.latest = sent
+	} else {
+		ch.unanswered.Store(true)
+	}
+	return sent, err
+}
+
+// Ack is [amqp.Channel.Ack].
+func (ch *Channel) Ack(tag uint64, multiple bool) error {
+	ch.unanswered.Store(true)
+	return ch.Channel.Ack(tag, multiple)
+}
+
+// Nack is [amqp.Channel.Nack].
+func (ch *Channel) Nack(tag uint64, multiple, requeue bool) error {
+	ch.unanswered.Store(true)
+	return ch.Channel.Nack(tag, multiple, requeue)
+}
+
+// Reject is [amqp.Channel.Reject].
+func (ch *Channel) Reject(tag uint64, requeue bool) error {
+	ch.unanswered.Store(true)
+	return ch.Channel.Reject(tag, requeue)
+}
+
 // Get is [amqp.Channel.Get]. What is to be acknowledged belongs to this
 // channel, and the server delivers it again when that has gone.
 func (ch *Channel) Get(queue string, autoAck bool) (amqp.Delivery, bool, error) {
 	if !autoAck {
 		ch.changed.Store(true)
 	}
-	return ch.Channel.Get(queue, autoAck)
+	d, ok, err := ch.Channel.Get(queue, autoAck)
+	if ok {
+		d.Acknowledger = ch // not the client's channel, which notes nothing
+	}
+	return d, ok, err
 }
 
 // Qos is [amqp.Channel.Qos].
@@ -143,4 +233,65 @@ func (ch *Channel) NotifyStateChange(c chan *amqp.StateChanged) {
 func (ch *Channel) NotifyRecoveryCancel(receiver chan struct{}) chan struct{} {
 	ch.changed.Store(true)
 	return ch.Channel.NotifyRecoveryCancel(receiver)
+}
+
+// answers notes a call that has no answer.
+func (ch *Channel) answers(noWait bool) {
+	if noWait {
+		ch.unanswered.Store(true)
+	}
+}
+
+// Cancel is [amqp.Channel.Cancel].
+func (ch *Channel) Cancel(consumer string, noWait bool) error {
+	ch.answers(noWait)
+	return ch.Channel.Cancel(consumer, noWait)
+}
+
+// QueueBind is [amqp.Channel.QueueBind].
+func (ch *Channel) QueueBind(name, key, exchange string, noWait bool, args amqp.Table) error {
+	ch.answers(noWait)
+	return ch.Channel.QueueBind(name, key, exchange, noWait, args)
+}
+
+// QueuePurge is [amqp.Channel.QueuePurge].
+func (ch *Channel) QueuePurge(name string, noWait bool) (int, error) {
+	ch.answers(noWait)
+	return ch.Channel.QueuePurge(name, noWait)
+}
+
+// QueueDelete is [amqp.Channel.QueueDelete].
+func (ch *Channel) QueueDelete(name string, ifUnused, ifEmpty, noWait bool) (int, error) {
+	ch.answers(noWait)
+	return ch.Channel.QueueDelete(name, ifUnused, ifEmpty, noWait)
+}
+
+// ExchangeDeclare is [amqp.Channel.ExchangeDeclare].
+func (ch *Channel) ExchangeDeclare(name, kind string, durable, autoDelete, internal, noWait bool, args amqp.Table) error {
+	ch.answers(noWait)
+	return ch.Channel.ExchangeDeclare(name, kind, durable, autoDelete, internal, noWait, args)
+}
+
+// ExchangeDeclarePassive is [amqp.Channel.ExchangeDeclarePassive].
+func (ch *Channel) ExchangeDeclarePassive(name, kind string, durable, autoDelete, internal, noWait bool, args amqp.Table) error {
+	ch.answers(noWait)
+	return ch.Channel.ExchangeDeclarePassive(name, kind, durable, autoDelete, internal, noWait, args)
+}
+
+// ExchangeDelete is [amqp.Channel.ExchangeDelete].
+func (ch *Channel) ExchangeDelete(name string, ifUnused, noWait bool) error {
+	ch.answers(noWait)
+	return ch.Channel.ExchangeDelete(name, ifUnused, noWait)
+}
+
+// ExchangeBind is [amqp.Channel.ExchangeBind].
+func (ch *Channel) ExchangeBind(destination, key, source string, noWait bool, args amqp.Table) error {
+	ch.answers(noWait)
+	return ch.Channel.ExchangeBind(destination, key, source, noWait, args)
+}
+
+// ExchangeUnbind is [amqp.Channel.ExchangeUnbind].
+func (ch *Channel) ExchangeUnbind(destination, key, source string, noWait bool, args amqp.Table) error {
+	ch.answers(noWait)
+	return ch.Channel.ExchangeUnbind(destination, key, source, noWait, args)
 }

@@ -57,6 +57,7 @@ func TestRabbitMQ(t *testing.T) {
 		})
 	})
 	t.Run("next user", func(t *testing.T) { rabbitNextUser(t, "amqp://guest:guest@"+e.Address) })
+	t.Run("dirty", func(t *testing.T) { rabbitDirty(t, "amqp://guest:guest@"+e.Address) })
 	t.Run("few connections", func(t *testing.T) { fewConnections(t, e) })
 	t.Run("fewer channels than asked for", func(t *testing.T) { channelMax(t, e) })
 	t.Run("credentials", func(t *testing.T) { rabbitCredentials(t, e) })
@@ -111,6 +112,113 @@ func rabbitNextUser(t *testing.T, url string) {
 			return errors.Join(passive(ctx, ch), publish("amq.topic")(ctx, ch))
 		}
 		n.run(t, amqpchan.New(amqpchan.Options{URL: url, Confirm: true}))
+	}
+	// What the server answers only if it is wrong, and then by closing the channel.
+	for _, n := range []next[*amqpchan.Channel]{
+		{name: "a message, not awaited", same: true, first: unawaited("amq.topic")},
+		{name: "a message to no exchange, not awaited", same: false, first: unawaited("none")},
+		{name: "a purge, not awaited", same: true, first: func(_ context.Context, ch *amqpchan.Channel) error {
+			_, err := ch.QueuePurge("mailbox", true)
+			return err
+		}},
+		{name: "a purge of no queue, not awaited", same: false, first: func(_ context.Context, ch *amqpchan.Channel) error {
+			_, err := ch.QueuePurge("none", true)
+			return err
+		}},
+		{name: "an acknowledgement of nothing", same: false, first: func(_ context.Context, ch *amqpchan.Channel) error { return ch.Ack(7, false) }},
+		{name: "an acknowledgement too many", same: false, first: func(ctx context.Context, ch *amqpchan.Channel) error {
+			d, ok, err := ch.Get("mailbox", true)
+			if !ok {
+				t.Errorf("no message: %v", err)
+			}
+			return d.Ack(false)
+		}},
+	} {
+		n.second = passive
+		for _, confirm := range []bool{false, true} {
+			mailbox(t, url)
+			t.Run(fmt.Sprintf("confirm %v", confirm), func(t *testing.T) {
+				n.run(t, amqpchan.New(amqpchan.Options{URL: url, Confirm: confirm}))
+			})
+		}
+	}
+}
+
+func unawaited(exchange string) func(context.Context, *amqpchan.Channel) error {
+	return func(ctx context.Context, ch *amqpchan.Channel) error {
+		return ch.PublishWithContext(ctx, exchange, "nowhere", false, false, amqp.Publishing{Body: []byte("x")})
+	}
+}
+
+// mailbox makes a queue of that name with one message in it.
+func mailbox(t *testing.T, url string) {
+	t.Helper()
+	conn, err := amqp.Dial(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = ch.QueueDeclare("mailbox", false, false, false, false, nil)
+	_, err2 := ch.QueuePurge("mailbox", false)
+	err3 := ch.Confirm(false)
+	sent, err4 := ch.PublishWithDeferredConfirm("", "mailbox", false, false, amqp.Publishing{})
+	if err := errors.Join(err, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	sent.Wait()
+}
+
+// Only who did not wait for the server costs the next user a round trip.
+func rabbitDirty(t *testing.T, url string) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, confirm := range []bool{false, true} {
+		c := amqpchan.New(amqpchan.Options{URL: url, Confirm: confirm})
+		ch, err := c.Open(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is := func(want bool, after string) {
+			t.Helper()
+			if c.Dirty(ch) != want {
+				t.Errorf("confirm %v: dirty after %s: %v", confirm, after, !want)
+			}
+		}
+		is(false, "its opening")
+		if err := passive(ctx, ch); err != nil {
+			t.Error(err)
+		}
+		is(false, "a question")
+		var sent *amqp.DeferredConfirmation
+		for range 3 {
+			if sent, err = ch.PublishWithDeferredConfirmWithContext(ctx, "amq.topic", "nowhere", false, false, amqp.Publishing{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if confirm {
+			if acked, err := sent.WaitContext(ctx); !acked {
+				t.Error(err)
+			}
+			is(false, "the last confirmation")
+		} else {
+			is(true, "messages")
+		}
+		if err := c.Reset(ctx, ch); err != nil {
+			t.Error(err)
+		}
+		is(false, "a reset")
+		_ = ch.Reject(7, false)
+		is(true, "a rejection")
+		if err := c.Reset(ctx, ch); err == nil {
+			t.Error("the server has rejected the rejection, and Reset does not know")
+		}
+		if err := c.Close(ctx, ch); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
