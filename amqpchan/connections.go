@@ -2,6 +2,7 @@ package amqpchan
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net"
 	"runtime/debug"
@@ -23,7 +24,7 @@ type dialer struct {
 }
 
 // connection is one of them. Its fields are under the dialer's lock, but for
-// conn and err, which are set before ready is closed.
+// conn, err and late, which are set before ready is closed.
 type connection struct {
 	login    login
 	channels int // open or about to be
@@ -34,6 +35,7 @@ type connection struct {
 	ready  chan struct{}
 	conn   *amqp.Connection
 	err    error
+	late   bool // err is because the dial's time was over
 }
 
 type login struct{ username, password string }
@@ -49,7 +51,7 @@ func (d *dialer) connection(ctx context.Context) (*connection, error) {
 		}
 	}
 	for {
-		c := d.take(ctx, l)
+		c, dials := d.take(ctx, l)
 		select {
 		case <-c.ready:
 		case <-ctx.Done():
@@ -59,8 +61,12 @@ func (d *dialer) connection(ctx context.Context) (*connection, error) {
 		if d.keeps(c) {
 			return c, nil
 		}
-		if c.err != nil {
+		if c.err != nil && (dials || !c.late) {
 			return nil, c.err
+		}
+		// It was dead or full, or it was dialled for somebody who had less time.
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 	}
 }
@@ -82,16 +88,18 @@ func (d *dialer) keeps(c *connection) bool {
 	return true
 }
 
-func (d *dialer) take(ctx context.Context, l login) *connection {
+// take takes a place on a connection, and reports whether it dials that for the
+// caller, until its ctx's deadline.
+func (d *dialer) take(ctx context.Context, l login) (c *connection, dials bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, c := range d.all {
 		if c.login == l && c.channels < c.most && c.doubts == 0 {
 			c.channels++
-			return c
+			return c, false
 		}
 	}
-	c := &connection{login: l, channels: 1, most: d.options.PerConnection, ready: make(chan struct{})}
+	c = &connection{login: l, channels: 1, most: d.options.PerConnection, ready: make(chan struct{})}
 	d.all = append(d.all, c)
 	// Others may wait for it, so it goes on when its ctx is cancelled, until
 	// nobody waits, but not beyond its deadline.
@@ -101,7 +109,7 @@ func (d *dialer) take(ctx context.Context, l login) *connection {
 	}
 	ctx, c.cancel = context.WithDeadline(context.WithoutCancel(ctx), end)
 	go d.dial(ctx, c)
-	return c
+	return c, true
 }
 
 // dial connects.
@@ -144,8 +152,11 @@ func (d *dialer) dial(ctx context.Context, c *connection) {
 		return conn, err
 	}
 	c.conn, c.err = amqp.DialConfig(o.URL, o.Config)
-	if !shaken() && c.err == nil {
-		c.err = context.Cause(ctx) // it is closed, as soon as it was there
+	switch {
+	case !shaken() && c.err == nil:
+		c.late, c.err = true, context.Cause(ctx) // it is closed, as soon as it was there
+	case c.err != nil && ctx.Err() != nil:
+		c.late, c.err = true, fmt.Errorf("%w: %w", context.Cause(ctx), c.err)
 	}
 	if c.err == nil {
 		if most := int(c.conn.Config.ChannelMax); most > 0 {

@@ -61,6 +61,7 @@ func TestRabbitMQ(t *testing.T) {
 	t.Run("few connections", func(t *testing.T) { fewConnections(t, e) })
 	t.Run("fewer channels than asked for", func(t *testing.T) { channelMax(t, e) })
 	t.Run("credentials", func(t *testing.T) { rabbitCredentials(t, e) })
+	t.Run("a dial for who has less time", func(t *testing.T) { rabbitShortDial(t, "amqp://guest:guest@"+e.Address) })
 	t.Run("a login that panics", func(t *testing.T) { rabbitPanics(t, "amqp://guest:guest@"+e.Address) })
 }
 
@@ -422,4 +423,36 @@ func rabbitPanics(t *testing.T, url string) {
 	if err := connector.Close(ctx, ch); err != nil {
 		t.Error(err)
 	}
+}
+
+// Who waits for the dial of somebody who has less time does not end with it.
+func rabbitShortDial(t *testing.T, url string) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	dials, ended := make(chan struct{}), make(chan struct{})
+	first := sync.OnceFunc(func() { close(dials); <-ended })
+	connector := amqpchan.New(amqpchan.Options{URL: url, Config: amqp.Config{SASL: []amqp.Authentication{
+		login{&amqp.PlainAuth{Username: "guest", Password: "guest"}, first},
+	}}})
+	var all sync.WaitGroup
+	short, cancelShort := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancelShort()
+	all.Go(func() {
+		if _, err := connector.Open(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("who had less time: %v", err)
+		}
+		close(ended)
+	})
+	<-dials
+	for range 3 {
+		all.Go(func() {
+			ch, err := connector.Open(ctx)
+			if err != nil {
+				t.Errorf("who had more time: %v", err)
+			} else if err := connector.Close(ctx, ch); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
 }
