@@ -10,6 +10,7 @@ package puddle
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +26,7 @@ var ErrClosedPool = errors.New("closed pool")
 var ErrNotAvailable = errors.New("resource not available")
 
 // Constructor makes a resource. Its ctx carries the values of an Acquire's,
-// and ends when the pool is closed.
+// and ends when the pool is closed, or is that of a CreateResource or TryAcquire.
 type Constructor[T any] func(ctx context.Context) (res T, err error)
 
 // Destructor ends a resource.
@@ -40,14 +41,15 @@ type Config[T any] struct {
 
 // Pool is a pool. It is safe for concurrent use.
 type Pool[T any] struct {
-	pool  *pools.Pool[*Resource[T]]
-	ctx   context.Context // of all constructors
-	close context.CancelFunc
-	began time.Time // nanotimes are since then
+	pool      *pools.Pool[*Resource[T]]
+	construct Constructor[T]
+	ctx       context.Context // of all constructors but those of creations
+	close     context.CancelFunc
+	began     time.Time // nanotimes are since then
 
 	mu       sync.Mutex
-	creating []context.Context // of the CreateResources under way
-	makers   int               // how many these are
+	creating []*creation // whose constructor nobody calls yet
+	makers   int         // creations whose constructor has not returned
 
 	resets        atomic.Int64 // resources made before the latest go
 	acquires      atomic.Int64
@@ -68,28 +70,20 @@ func NewPool[T any](config *Config[T]) (*Pool[T], error) {
 	if config.MaxSize < 1 {
 		return nil, errors.New("MaxSize must be >= 1")
 	}
-	p := &Pool[T]{began: time.Now().Add(-1)}
+	p := &Pool[T]{construct: config.Constructor, began: time.Now().Add(-1)}
 	p.ctx, p.close = context.WithCancel(context.Background())
 	var err error
 	p.pool, err = pools.New("puddle", pools.Connector[*Resource[T]]{
-		Open: func(ctx context.Context) (*Resource[T], error) {
-			r := &Resource[T]{pool: p, reset: p.resets.Load()}
-			var constructing context.Context = values{p.ctx, ctx}
-			if created := p.created(); created != nil {
-				constructing = created
+		Open: p.open,
+		Close: func(_ context.Context, r *Resource[T]) error {
+			if r.gone != nil {
+				defer close(r.gone) // also after a panic
 			}
-			var err error
-			if r.value, err = config.Constructor(constructing); err != nil {
-				return nil, err
+			if !r.none {
+				config.Destructor(r.value)
 			}
-			r.created = time.Now()
-			r.used = p.nanotime()
-			if r.old() {
-				go p.evict() // when it is idle
-			}
-			return r, nil
+			return nil
 		},
-		Close:  func(_ context.Context, r *Resource[T]) error { config.Destructor(r.value); return nil },
 		Broken: func(r *Resource[T], _ error) bool { return r.old() },
 	}, pools.Settings{
 		Size: int(min(config.MaxSize, most)), WaitTimeout: long, OpenTimeout: long, CloseTimeout: long, ReconnectAttempts: 1,
@@ -100,6 +94,58 @@ func NewPool[T any](config *Config[T]) (*Pool[T], error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// open makes a resource.
+func (p *Pool[T]) open(ctx context.Context) (*Resource[T], error) {
+	r := &Resource[T]{pool: p, reset: p.resets.Load()}
+	var constructing context.Context = values{p.ctx, ctx}
+	c := p.created()
+	if c != nil {
+		constructing = c.ctx
+		defer p.constructed(c) // also after a panic
+	}
+	var err error
+	r.value, err = p.construct(constructing)
+	if c != nil {
+		c.returned, c.err = true, err
+	}
+	if err != nil && (c == nil || c.ctx.Err() == nil) {
+		return nil, err
+	}
+	if err != nil {
+		// That its ctx has ended says nothing about the server, and is no
+		// error for an Acquire that waits for this open: it gets a resource
+		// that is none, drops it and goes on.
+		r.none, r.reset = true, never
+	}
+	r.created = time.Now()
+	r.used = p.nanotime()
+	if r.old() {
+		r.gone = make(chan struct{})
+		go p.drop(r)
+	}
+	if c != nil && (c.background || r.none) {
+		// What becomes of this one is nothing to the creation: it must not
+		// have another made when this one goes.
+		c.gone = r.gone
+		c.stop()
+		<-c.filled
+	}
+	return r, nil
+}
+
+// drop destroys a resource that is old already as soon as it is idle, if no
+// Acquire does so before.
+func (p *Pool[T]) drop(r *Resource[T]) {
+	for {
+		p.evict()
+		select {
+		case <-r.gone:
+			return
+		case <-time.After(time.Millisecond): // it is not idle yet
+		}
+	}
 }
 
 // values is a ctx with the values of another.
@@ -185,8 +231,10 @@ func (p *Pool[T]) TryAcquire(ctx context.Context) (*Resource[T], error) {
 	if p.ctx.Err() != nil {
 		return nil, ErrClosedPool
 	}
-	if n := total(p.pool.Stats()); n < p.pool.Size() {
-		go func() { _ = p.pool.Fill(ctx, n+1) }()
+	if ctx.Err() == nil {
+		if c, room := p.create(ctx, true); room {
+			go func() { _ = p.fill(c) }()
+		}
 	}
 	return nil, ErrNotAvailable
 }
@@ -206,53 +254,107 @@ func (p *Pool[T]) AcquireAllIdle() (all []*Resource[T]) {
 
 // CreateResource makes a resource that is idle then.
 func (p *Pool[T]) CreateResource(ctx context.Context) error {
-	n, end, room := p.create(ctx)
-	defer end()
-	if p.ctx.Err() == nil && !room {
+	if p.ctx.Err() != nil {
+		return ErrClosedPool
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c, room := p.create(ctx, false)
+	if !room {
 		return ErrNotAvailable
 	}
-	err := p.pool.Fill(ctx, n)
-	switch why := errors.Unwrap(err); {
-	case err == nil:
-		return nil
-	case errors.Is(err, pools.ErrClosed):
-		return ErrClosedPool
-	case why != nil:
-		return why // the constructor's, as it is
-	}
-	return err
+	return p.fill(c)
 }
 
-// create notes a CreateResource. It returns how many resources there are to be
-// with its own and those of the others under way, and whether there is room.
-func (p *Pool[T]) create(ctx context.Context) (n int, end func(), room bool) {
+// creation is a CreateResource or a TryAcquire that makes a resource. Its
+// constructor gets its ctx as it is; an Acquire may get what it makes.
+type creation struct {
+	ctx        context.Context // of its constructor
+	fill       context.Context // of its Fill, which stop ends
+	n          int             // how many resources there are to be
+	background bool            // nobody waits for it
+	stop       context.CancelFunc
+	filled     chan struct{} // closed when its Fill is over
+
+	taken    bool          // its constructor is called; under the pool's lock
+	ended    chan struct{} // closed when it has returned or panicked
+	returned bool          // it has not panicked
+	err      error         // its
+	gone     chan struct{} // of the resource that goes at once, or nil
+}
+
+// create notes a creation, if there is room for it and for those under way.
+func (p *Pool[T]) create(ctx context.Context, background bool) (c *creation, room bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.makers++
-	p.creating = append(p.creating, ctx)
 	st := p.pool.Stats()
-	n = total(st) - st.Opening + p.makers
-	return n, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.makers--
-		if len(p.creating) > p.makers { // somebody else's open was enough
-			p.creating = p.creating[1:]
-		}
-	}, n <= p.pool.Size() && total(st) < p.pool.Size()
+	n := total(st) + max(p.makers-st.Opening, 0) + 1 // not all creations have an open yet
+	if n > p.pool.Size() {
+		return nil, false
+	}
+	c = &creation{ctx: ctx, n: n, background: background, filled: make(chan struct{}), ended: make(chan struct{})}
+	c.fill, c.stop = context.WithCancel(ctx)
+	p.creating = append(p.creating, c)
+	p.makers++
+	return c, true
 }
 
-// created returns the ctx of a CreateResource whose resource nobody makes yet,
-// or nil. Its constructor gets that ctx as it is.
-func (p *Pool[T]) created() context.Context {
+// created returns a creation whose constructor nobody calls yet, or nil.
+func (p *Pool[T]) created() *creation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.creating) == 0 {
 		return nil
 	}
-	ctx := p.creating[0]
+	c := p.creating[0]
 	p.creating = p.creating[1:]
-	return ctx
+	c.taken = true
+	return c
+}
+
+// constructed notes that a creation's constructor has returned.
+func (p *Pool[T]) constructed(c *creation) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.makers--
+	close(c.ended)
+}
+
+// fill waits until a creation is over.
+func (p *Pool[T]) fill(c *creation) error {
+	defer c.stop()
+	err := c.fill.Err()
+	if err == nil {
+		err = p.pool.Fill(c.fill, c.n)
+	}
+	close(c.filled)
+	p.mu.Lock()
+	if !c.taken { // somebody else's open was enough, or nobody had the time
+		p.creating = slices.DeleteFunc(p.creating, func(other *creation) bool { return other == c })
+		p.makers--
+	}
+	p.mu.Unlock()
+	if c.taken {
+		<-c.ended
+		if c.gone != nil {
+			<-c.gone
+		}
+		if c.err != nil {
+			return c.err
+		}
+	}
+	switch why := errors.Unwrap(err); {
+	case err == nil:
+		return nil
+	case errors.Is(err, pools.ErrClosed):
+		return ErrClosedPool
+	case c.taken && c.returned:
+		return nil // another one has failed, or ctx has ended since
+	case why != nil:
+		return why // the constructor's, as it is
+	}
+	return err
 }
 
 // Reset destroys all resources: those that are out as they come back.

@@ -19,13 +19,18 @@ type Resource[T any] struct {
 	pool    *Pool[T]
 	value   T
 	created time.Time
-	reset   int64 // how many Resets there had been
-	used    int64 // nanotime of the last Release
+	reset   int64         // how many Resets there had been
+	none    bool          // it has no value
+	gone    chan struct{} // of one that was old when it was made: closed when it is destroyed
+	used    int64         // nanotime of the last Release
 	conn    pools.Conn[*Resource[T]]
 	state   atomic.Int32
 }
 
-// old reports whether there was a Reset since it was made.
+// never is a reset that is always old.
+const never = -1
+
+// old reports whether there was a Reset since it was made, or it is none.
 func (r *Resource[T]) old() bool { return r.reset != r.pool.resets.Load() }
 
 // ends ends the holder's right; only one of several callers gets past it.
