@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/gomodule/redigo/redis"
 )
 
-// Two tabs talk, and a reload finds the history.
+// Two tabs talk, and a reload finds the history; both go on when Redis loses it.
 func TestBrowser(t *testing.T) {
 	binary, err := exec.LookPath("chromium")
 	if err != nil {
@@ -20,7 +21,8 @@ func TestBrowser(t *testing.T) {
 		}
 		t.Skip("chromium is not installed: ", err)
 	}
-	url := start(t, embedded(t))
+	address := embedded(t)
+	url := start(t, address)
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(binary), chromedp.NoSandbox)
 	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	defer cancel()
@@ -88,6 +90,16 @@ func TestBrowser(t *testing.T) {
 	is(shows(first, 2), "anna\nhello", "berta\n<i>hi</i>")
 	says(second, "still there")
 	is(shows(first, 3), "anna\nhello", "berta\n<i>hi</i>", "berta\nstill there")
+	admin, err := redis.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	if _, err := admin.Do("FLUSHALL"); err != nil {
+		t.Fatal(err)
+	}
+	says(second, "with number 1 again")
+	is(shows(first, 4), "anna\nhello", "berta\n<i>hi</i>", "berta\nstill there", "berta\nwith number 1 again")
 
 	for name, size := range map[string][2]int64{"wide": {900, 600}, "phone": {390, 700}} {
 		run(first, chromedp.EmulateViewport(size[0], size[1]))

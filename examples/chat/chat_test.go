@@ -13,6 +13,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
+	"github.com/gomodule/redigo/redis"
 
 	"github.com/utopia-go/pools/examples/internal/redistest"
 )
@@ -116,12 +117,12 @@ func (b *tab) sees(present ...string) {
 }
 
 func TestRooms(t *testing.T) {
-	for name, redis := range map[string]func(*testing.T) string{
+	for name, redisAt := range map[string]func(*testing.T) string{
 		"embedded": embedded,
 		"real":     func(t *testing.T) string { address, _ := redistest.Start(t); return address },
 	} {
 		t.Run(name, func(t *testing.T) {
-			url := start(t, redis(t))
+			url := start(t, redisAt(t))
 			anna, elsewhere := enter(t, url, "lobby", "anna"), enter(t, url, "attic", "berta")
 			anna.sees("anna")
 			berta := enter(t, url, "lobby", "berta")
@@ -161,6 +162,51 @@ func TestListenerComesBack(t *testing.T) {
 	anna.hears(2, "anna", "meanwhile")
 	anna.says("after")
 	anna.hears(3, "anna", "after")
+}
+
+// Nor who has left.
+func TestLeftWhileNobodyListened(t *testing.T) {
+	address, admin := redistest.Start(t)
+	url := start(t, address)
+	anna := enter(t, url, "lobby", "anna")
+	anna.sees("anna")
+	berta := enter(t, url, "lobby", "berta")
+	anna.sees("anna", "berta")
+	if n, err := redis.Int(admin.Do("CLIENT", "KILL", "TYPE", "pubsub")); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	berta.conn.CloseNow() // it listens again after a second
+	anna.sees("anna")
+}
+
+// When Redis loses its data while somebody listens, its numbers begin anew.
+func TestDataLost(t *testing.T) {
+	address, admin := redistest.Start(t)
+	url := start(t, address)
+	anna := enter(t, url, "lobby", "anna")
+	for i, text := range []string{"one", "two", "three"} {
+		anna.says(text)
+		anna.hears(int64(i+1), "anna", text)
+	}
+	later := enter(t, start(t, address), "lobby", "berta") // her server knows what was said from the history alone
+	later.hears(1, "anna", "one")
+	later.hears(2, "anna", "two")
+	later.hears(3, "anna", "three")
+	if _, err := admin.Do("FLUSHALL"); err != nil {
+		t.Fatal(err)
+	}
+	for i, text := range []string{"four", "five", "six", "seven"} {
+		anna.says(text)
+		anna.hears(int64(i+1), "anna", text)
+		later.hears(int64(i+1), "anna", text)
+	}
+	for _, text := range []string{"eight", "nine", "ten"} { // they may be in the history before the first is heard
+		anna.says(text)
+	}
+	for i, text := range []string{"eight", "nine", "ten"} {
+		anna.hears(int64(i+5), "anna", text)
+		later.hears(int64(i+5), "anna", text)
+	}
 }
 
 // A small load by each kind of connection; the pool's bound holds.

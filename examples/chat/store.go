@@ -82,6 +82,17 @@ func (s *store) enter(ctx context.Context, room, user string, by int) error {
 	})
 }
 
+// present returns who is in a room.
+func (s *store) present(ctx context.Context, room string) (names []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience) // the room waits for it
+	defer cancel()
+	err = s.use(ctx, func(conn redis.Conn) error {
+		names, err = redis.Strings(redis.DoContext(conn, ctx, "HKEYS", "present:"+room))
+		return err
+	})
+	return names, err
+}
+
 // decode reads a line of Redis: the number, and the rest as JSON.
 func decode(line string) (m message, err error) {
 	number, rest, _ := strings.Cut(line, " ")
