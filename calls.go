@@ -58,7 +58,7 @@ func (p *Pool[T]) run(name string, parent context.Context, timeout time.Duration
 			stop()
 			cancel(nil)
 			p.lock()
-			defer p.unlock()
+			defer p.unlockOwn()
 			c.timer.Stop()
 			delete(p.calls, c)
 			if c.over {
@@ -95,7 +95,7 @@ func guarded(name string, ctx context.Context, fn func(ctx context.Context) erro
 // abandon gives up on a call that hangs.
 func (p *Pool[T]) abandon(c *call, end func(c *call, err error)) {
 	p.lock()
-	defer p.unlock()
+	defer p.unlockOwn()
 	if c.over {
 		return
 	}

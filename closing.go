@@ -133,6 +133,7 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 			f.tell(ErrClosed)
 		}
 		p.collectedAt = 0 // who waited before is gone
+		p.failures = 0    // nobody tries any more whether the server is down
 		p.settle()
 	}
 	p.closers++

@@ -112,7 +112,8 @@ func (c Conn[T]) Age() time.Duration {
 }
 
 // Uses returns how often the connection had been lent when this lease began,
-// this lease included; 0 for a zero Conn.
+// this lease included, and handings to waiters that gave up at that instant;
+// 0 for a zero Conn.
 func (c Conn[T]) Uses() int {
 	if c.handle == nil {
 		return 0
@@ -241,11 +242,21 @@ func (p *Pool[T]) detach(c Conn[T]) (T, error) {
 		var none T
 		return none, ended
 	}
+	conn, told := c.handle.conn, false
+	defer func() {
+		if !told { // an Observer did not return, nor do we: nobody will have it
+			p.lock()
+			defer p.unlock()
+			p.detached--
+			p.runClose(conn, ReasonDestroyed, nil, func(*call, error) {}, func(*call) {})
+		}
+	}()
 	p.lock()
-	defer p.unlock()
 	p.detached++
 	p.free(c.handle.slot)
 	p.settle()
 	p.tellPushed(c, used)
-	return c.handle.conn.resource, nil
+	p.unlock()
+	told = true
+	return conn.resource, nil
 }

@@ -51,8 +51,8 @@ func TestQuantiles(t *testing.T) {
 		for _, q := range []float64{0, 0.1, 0.5, 0.9, 0.99, 0.999, 1} {
 			want := float64(all[max(int(math.Ceil(q*float64(len(all))))-1, 0)])
 			got := float64(h.Quantile(q))
-			if off := math.Abs(got-want) / max(want, 256); off > 0.05 {
-				t.Errorf("%s, %v: %v, want %v: %.1f %% off", name, q, time.Duration(got), time.Duration(want), 100*off)
+			if off := math.Abs(got - want); off > max(0.032*want, 8) {
+				t.Errorf("%s, %v: %v, want %v: %.0f ns off", name, q, time.Duration(got), time.Duration(want), off)
 			}
 		}
 		if h.Count != 10_000 || int64(h.Max) != all[len(all)-1] {

@@ -113,7 +113,7 @@ func (p *Pool[T]) lookNoLaterThan(t int64) {
 // look is one look at every slot.
 func (p *Pool[T]) look() {
 	p.lock()
-	defer p.unlock()
+	defer p.unlockOwn()
 	p.lookAt = 0
 	p.trim()
 	if p.closed && (p.taken == 0 || p.settings.Lost != LostClose) || p.taken == 0 && p.settings.MinIdle == 0 {

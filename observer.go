@@ -3,6 +3,7 @@ package pools
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -11,9 +12,10 @@ import (
 // Observer is told what happens in a pool. Each function may be nil. They are
 // called outside of all locks, by the goroutine in which it happened, so they
 // must be quick and should not panic: no connection is lost by that, but what
-// else there was to tell is. They may use the pool. Events of different
-// goroutines may come at once, and not quite in order. Close returns when all
-// has been told, so a function that calls it waits for itself.
+// else there was to tell is. In a goroutine of the pool's own the panic ends
+// there, and is logged. They may use the pool. Events of different goroutines
+// may come at once, and not quite in order. Close returns when all has been
+// told, so a function that calls it waits for itself.
 type Observer struct {
 	// Event is told what happens seldom: every kind of event but the three
 	// below.
@@ -22,7 +24,7 @@ type Observer struct {
 	// These are told what happens with each use. While Popped or Pushed is
 	// set, each Pop and Push takes the lock: some 400 ns more for the two.
 	Popped func(Event) // a connection was lent; Took: the wait
-	Pushed func(Event) // a lease ended, but for one that was lost; Took: the use
+	Pushed func(Event) // a lease ended that began since this was set, and was not lost; Took: the use
 	Waited func(Event) // a Pop had to wait; Took: the wait; Err: why it failed
 }
 
@@ -54,7 +56,7 @@ const (
 	EventOpenFailed EventKind = "open failed" // with all its tries: Took, Err, Count in a row, RetryIn
 	EventClosed     EventKind = "closed"      // Took: how old it was; Reason; Err: what made it go
 	EventDown       EventKind = "down"        // opens fail from now on: Err
-	EventUp         EventKind = "up"          // an open has succeeded again; Took: how long none had
+	EventUp         EventKind = "up"          // an open has succeeded again, or none is needed any more: Took since down
 	EventLeaked     EventKind = "leaked"      // held for longer than LeakAfter: Took, Goroutine, Stack
 	EventLost       EventKind = "lost"        // a Conn was forgotten without a Push: Goroutine, Stack
 	EventMisused    EventKind = "misused"     // an ended lease was pushed, destroyed or detached again
@@ -116,7 +118,7 @@ type watching struct {
 	happened []happening // unlock tells of these
 	past     []happening // the latest of the seldom ones, a ring
 	oldest   int         // in past
-	floods   map[EventKind]*flood
+	floods   map[floodKey]*flood
 	telling  atomic.Int64 // reports under way; raised under the lock
 }
 
@@ -142,6 +144,13 @@ func (h *happening) event(pool string, start time.Time) Event {
 	return e
 }
 
+// floodKey is what counts as one kind for a flood: connections that are closed
+// because of an error are not drowned by those that end as they should.
+type floodKey struct {
+	kind   EventKind
+	failed bool
+}
+
 // flood keeps too many events of a kind out of the log and the past.
 type flood struct {
 	since             int64
@@ -158,7 +167,7 @@ func (p *Pool[T]) happen(e Event, about *connection[T], held *holder) {
 	switch e.Kind {
 	case EventPopped, EventPushed, EventWaited:
 	default:
-		if h.e.Suppressed = p.flooded(e.Kind); h.e.Suppressed < 0 {
+		if h.e.Suppressed = p.flooded(floodKey{e.Kind, e.Err != nil}); h.e.Suppressed < 0 {
 			h.e.Suppressed = 0
 			break
 		}
@@ -177,14 +186,14 @@ func (p *Pool[T]) happen(e Event, about *connection[T], held *holder) {
 
 // flooded returns how many events of a kind were suppressed before one that
 // is not, or -1 if this one is, too.
-func (p *Pool[T]) flooded(kind EventKind) int {
+func (p *Pool[T]) flooded(key floodKey) int {
 	if p.floods == nil {
-		p.floods = make(map[EventKind]*flood)
+		p.floods = make(map[floodKey]*flood)
 	}
-	f := p.floods[kind]
+	f := p.floods[key]
 	if f == nil {
 		f = &flood{since: p.now()}
-		p.floods[kind] = f
+		p.floods[key] = f
 	}
 	if p.now()-f.since >= floodTime {
 		f.since, f.count = p.now(), 0
@@ -240,6 +249,15 @@ func (p *Pool[T]) report(r report) {
 		}
 	}()
 	r.tell()
+}
+
+// panicked logs that an Observer or a Logger did. If it was the Logger it may
+// do so again, and no more can be done.
+func (r *report) panicked(v any) {
+	defer func() { _ = recover() }()
+	if r.logger != nil {
+		r.logger.Error("pools: an Observer or a Logger panicked", "pool", r.pool, "panic", v, "stack", string(debug.Stack()))
+	}
 }
 
 func (r *report) tell() {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"reflect"
 	"runtime"
@@ -558,6 +559,72 @@ func TestCloseWaitsForObservers(t *testing.T) {
 		began := time.Now()
 		if err := pool.Close(t.Context()); err != nil || !told || time.Since(began) != 4*time.Second {
 			t.Errorf("closed after %v more, told %v: %v", time.Since(began), told, err)
+		}
+	})
+}
+
+// What goes as it should does not keep what goes wrong out of the log.
+func TestRoutineDrownsNoErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		pool, _ := poolstest.New(t, pools.Settings{Size: 1, MaxUses: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		for i := range 6000 {
+			_ = pool.Use(t.Context(), func(resource) error {
+				if i%600 == 599 {
+					return io.EOF
+				}
+				return nil
+			})
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		if n := strings.Count(log.String(), "a connection was closed"); n != 10 {
+			t.Errorf("10 were broken, one each 6 s, and %d are in the log", n)
+		}
+	})
+}
+
+// A panic of an Observer or a Logger ends in the pool's own goroutines, and is
+// logged; the pool goes on.
+func TestObserverPanicsInThePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		pool, _ := poolstest.New(t, pools.Settings{
+			Size: 1, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			LeakAfter: time.Second, MaxLifetime: time.Minute, // the keeper tells, too
+			Observer: &pools.Observer{Event: func(e pools.Event) { panic("no " + string(e.Kind)) }},
+		})
+		conn := poolstest.Pop(t, pool).Has()
+		time.Sleep(time.Minute)
+		if err := conn.Push(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		use(t, pool)
+		synctest.Wait()
+		for _, kind := range []string{"no opened", "no leaked", "no closed"} {
+			if !strings.Contains(log.String(), kind) {
+				t.Errorf("%q is not logged:\n%s", kind, log.String())
+			}
+		}
+	})
+}
+
+// A Detach that an Observer does not let return leaves nothing behind.
+func TestObserverPanicsInDetach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool, server := poolstest.New(t, pools.Settings{
+			Size: 1, Observer: &pools.Observer{Pushed: func(pools.Event) { panic("the Observer") }},
+		})
+		conn := poolstest.Pop(t, pool).Has()
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = conn.Detach()
+			t.Error("Detach has returned")
+		}()
+		synctest.Wait()
+		if st := pool.Stats(); server.IsOpen() != 0 || st.Detached != 0 || st.ClosedBy[pools.ReasonDestroyed] != 1 {
+			t.Errorf("%d are open: %+v", server.IsOpen(), st)
 		}
 	})
 }

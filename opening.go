@@ -38,7 +38,7 @@ const (
 // opens is the part of the pool that opening owns.
 type opens struct {
 	opening      int    // under way, abandoned ones aside
-	spent        uint64 // lease numbers that went to opens
+	spent        uint64 // lease numbers that went to opens, and to waiters that gave up at that instant
 	window       int
 	widenedAt    int64
 	typicalOpen  time.Duration // how long the latest successful one took
@@ -190,10 +190,7 @@ func (p *Pool[T]) open(s *slot[T], attempts int, told func(error)) {
 			p.openTimes.add(p.now()-began, 1)
 			p.adopt(s, resource, began)
 			p.happen(Event{Kind: EventOpened, Took: p.typicalOpen}, s.conn, nil)
-			if p.down() {
-				p.happen(Event{Kind: EventUp, Took: time.Duration(p.now() - p.downSince)}, nil, nil)
-			}
-			p.failures = 0
+			p.up()
 			p.prove(s.generation)
 			p.release(s) // model: open_done
 		} else {
@@ -358,6 +355,14 @@ func (p *Pool[T]) openFailed(err error, began int64) {
 	}
 }
 
+// up ends that the server counts as down.
+func (p *Pool[T]) up() {
+	if p.down() {
+		p.happen(Event{Kind: EventUp, Took: time.Duration(p.now() - p.downSince)}, nil, nil)
+	}
+	p.failures = 0
+}
+
 // failHopeless gives the latest error to the waiters when the server is down
 // and there is nothing else that they could wait for.
 func (p *Pool[T]) failHopeless() {
@@ -385,7 +390,11 @@ func (p *Pool[T]) hope() bool {
 func (p *Pool[T]) probe() {
 	s := p.vacantSlot()
 	if s == nil {
-		p.probeAt = p.now() + int64(time.Second) // all slots are taken
+		if p.openNow() >= p.settings.Size {
+			p.up() // nothing is to be opened: Size was lowered since
+		} else {
+			p.probeAt = p.now() + int64(time.Second) // what is being closed leaves room
+		}
 		return
 	}
 	p.probing = true
@@ -437,7 +446,7 @@ func (p *Pool[T]) arm() {
 // onAlarm does what is due.
 func (p *Pool[T]) onAlarm() {
 	p.lock()
-	defer p.unlock()
+	defer p.unlockOwn()
 	p.alarmAt = 0
 	if p.closed {
 		return

@@ -725,3 +725,52 @@ func TestMaxOpensPerSecondLifted(t *testing.T) {
 		b.Push()
 	})
 }
+
+// The server allows no further connection, and the operator lowers Size to
+// what is open: nothing is to be opened, so nothing is down.
+func TestNotDownWhenAllAreOpen(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		conn := poolstest.Pop(t, pool).Has()
+		server.Open.Always(poolstest.Fail(errRefused))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := pool.Pop(ctx); err == nil {
+			t.Fatal("the server takes one")
+		}
+		if err := pool.Configure(func(s *pools.Settings) { s.Size = 1 }); err != nil {
+			t.Fatal(err)
+		}
+		server.Open.Clear()
+		if !pool.Stats().Down {
+			t.Error("an open has failed, and the server counts as up")
+		}
+		time.Sleep(time.Minute)
+		if pool.Stats().Down {
+			t.Error("all is open, and the server counts as down")
+		}
+		if events := pool.Events(); events[len(events)-1].Kind != pools.EventUp {
+			t.Errorf("the last event is %+v", events[len(events)-1])
+		}
+		if err := conn.Destroy(); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		use(t, pool) // and not the error of then
+	})
+}
+
+// Nobody looks any more whether the server of a closed pool is back.
+func TestNotDownWhenClosed(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Fail(errRefused))
+		if _, err := pool.Pop(t.Context()); !errors.Is(err, pools.ErrOpenFailed) {
+			t.Fatal(err)
+		}
+		if err := pool.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if pool.Stats().Down {
+			t.Error("a closed pool is down")
+		}
+	})
+}

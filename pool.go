@@ -299,6 +299,19 @@ func (p *Pool[T]) unlock() {
 	p.report(r)
 }
 
+// unlockOwn is unlock in a goroutine of the pool's own, where a panic of an
+// Observer or a Logger would end the program.
+func (p *Pool[T]) unlockOwn() {
+	told, r := p.unlockOnly()
+	tellAll(told)
+	defer func() {
+		if v := recover(); v != nil {
+			r.panicked(v)
+		}
+	}()
+	p.report(r)
+}
+
 // unlockFirst is unlock for who holds other locks too: the rest is for later.
 func (p *Pool[T]) unlockFirst() (tell, report func()) {
 	told, r := p.unlockOnly()

@@ -42,6 +42,7 @@ type side struct {
 	busy     int // goroutines of the program that use the pool
 	leases   uint64
 	observed map[pools.EventKind]uint64
+	everyUse bool      // Popped is observed
 	changed  time.Time // when Configure was last called, or came back
 }
 
@@ -100,6 +101,7 @@ func (s *side) begin() {
 	s.observed = make(map[pools.EventKind]uint64)
 	settings.Observer = &pools.Observer{Event: s.observe}
 	if r.IntN(3) == 0 {
+		s.everyUse = true
 		settings.Observer.Popped, settings.Observer.Pushed, settings.Observer.Waited = s.observe, s.observe, s.observe
 	}
 	pool, err := pools.New(s.name, server.Connector(options...), settings)

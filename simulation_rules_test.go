@@ -105,6 +105,7 @@ func (s *side) counts() {
 	wrong(st.Detached != s.detached, "what was detached is not counted right")
 	wrong(st.Lost > s.collected, "more leases are lost than were")
 	wrong(st.Leases < s.leases, "leases are missing")
+	wrong(s.everyUse && st.Leases != s.observed[pools.EventPopped], "not as many leases as Pops were told")
 	wrong(st.Opened > uint64(s.server.Opened()), "more were opened than the server knows of")
 	wrong(st.WaitsFailed > st.Waits+uint64(len(s.pops)+s.busy), "more waits failed than there were")
 	for _, c := range [][2]uint64{{was.Leases, st.Leases}, {was.Waits, st.Waits}, {was.WaitsFailed, st.WaitsFailed}, {was.Opened, st.Opened},

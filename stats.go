@@ -30,10 +30,12 @@ type Stats struct {
 	Hung      int // kept by an abandoned call
 	Excess    int // how many of these are beyond Size, after Size was lowered
 
-	Paused    bool
-	Down      bool // the latest open failed, with all its tries: only the prober tries now
-	Waiting   int  // goroutines that wait now
-	Abandoned int  // calls of the connector that hang, past their timeout
+	Paused bool
+	// The latest open failed, with all its tries: only the prober tries now,
+	// while the pool is paused not even that. A pool that is closed is not down.
+	Down      bool
+	Waiting   int // goroutines that wait now
+	Abandoned int // calls of the connector that hang, past their timeout
 
 	// Counters since New.
 	Leases       uint64 // connections lent

@@ -204,6 +204,7 @@ func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 	p.lock()
 	granted, refused := w.handle != nil, w.err
 	if granted { // model: push_on
+		p.spent++ // no Pop returned this lease
 		s := w.handle.slot
 		was := s.word.Swap(with(w.lease, returning)) // nobody else has this lease; the lock keeps keeper and RevokeAll away
 		if was&stateMask == revoked {

@@ -735,3 +735,33 @@ func TestAncestor(t *testing.T) {
 		}
 	})
 }
+
+// A waiter that gives up at the instant it is granted a connection has not had
+// one.
+func TestLeasesThatNobodyGot(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], _ *poolstest.Server) {
+		a := poolstest.Pop(t, pool)
+		a.Has()
+		b := poolstest.Pop(t, pool)
+		b.Waits()
+		time.Sleep(2 * time.Millisecond) // strict order: b will be granted it
+		wake := make(chan struct{})
+		end := pools.SetPause(func(step string) {
+			if step == "woken" {
+				<-wake
+			}
+		})
+		a.Push()
+		b.Cancel()
+		close(wake)
+		b.Fails(context.Canceled)
+		end()
+		if st := pool.Stats(); st.Leases != 1 || st.Idle != 1 {
+			t.Errorf("one was lent: %+v", st)
+		}
+		use(t, pool)
+		if st := pool.Stats(); st.Leases != 2 {
+			t.Errorf("two were lent: %+v", st)
+		}
+	})
+}

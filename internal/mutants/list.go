@@ -50,8 +50,12 @@ var mutants = []mutant{
 		"a Pop waits for ever"},
 	{"a waiter too many", "waiting.go", "if p.queue.len >= most {", "if p.queue.len > most {",
 		"MaxWaiting lets one more wait"},
+	{"a lease that nobody got counts", "waiting.go", "\t\tp.spent++ // no Pop returned this lease\n", "",
+		"the throughput that is shown is too high when many give up"},
 
 	// Opening.
+	{"down with nothing to open", "opening.go", "if p.openNow() >= p.settings.Size {", "if false {",
+		"a server that is well counts as down for ever"},
 	{"a failed open does not settle", "calls.go", "\t\tp.ended()\n\t} else {\n\t\tp.settle()\n\t}", "\t\tp.ended()\n\t}",
 		"waiters are not told that the server is down, nor given the slot"},
 	{"an open counts twice", "opening.go", "\tp.taken++\n\tp.opening++", "\tp.taken += 2\n\tp.opening++",
