@@ -2,6 +2,7 @@ package redisconn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -14,13 +15,49 @@ import (
 // Conn is a connection of redigo's that notes what its user leaves behind. It
 // is a [redis.Conn], a [redis.ConnWithTimeout] and a [redis.ConnWithContext],
 // so that redigo's functions and scripts take it. Like those it serves one
-// goroutine, or one that sends and another that receives.
+// goroutine, or one that sends and another that receives. A goroutine of a
+// user's must not outlive the use: one that is in a call when the use ends
+// costs the connection, and one that begins a call later takes what the next
+// user was to get.
 type Conn struct {
 	conn    redis.Conn
 	network net.Conn
 	abort   func(net.Conn) // netconn's
 	pending atomic.Int64   // answers that nobody has received
+	calls   atomic.Int64   // of users, under way; resetting is added during Reset
 	left    atomic.Uint32  // a state
+}
+
+// resetting is more than the calls that users can have under way.
+const resetting = 1 << 32
+
+var (
+	errInUse     = errors.New("redisconn: a goroutine of the last user is in a call; have it end before the use does, or take the connection out of the pool with Lease.Detach")
+	errResetting = errors.New("redisconn: the use of this connection is over, and the pool resets it; end what uses it before the use does, or take it out of the pool with Lease.Detach")
+)
+
+// enter begins a call of a user's. What comes during Reset is refused, and
+// stays counted, so that Reset sees it.
+func (c *Conn) enter() error {
+	if c.calls.Add(1) > resetting {
+		return errResetting
+	}
+	return nil
+}
+
+// alone runs f while no user can read from the connection. The connection is
+// of no use when one wanted to.
+func (c *Conn) alone(f func() error) error {
+	if c.calls.Add(resetting) != resetting {
+		return errInUse // nor may anybody begin a call any more
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	if c.calls.Add(-resetting) != 0 || c.pending.Load() != 0 {
+		return errInUse
+	}
+	return nil
 }
 
 // state is what the server may remember of a user.
@@ -116,10 +153,14 @@ func (c *Conn) DoWithTimeout(timeout time.Duration, command string, args ...any)
 // do notes a command and, when Redis has not refused it, what it has ended.
 // Its own answer is outstanding meanwhile; with it come all before it.
 func (c *Conn) do(command string, args []any, do func() (any, error)) (any, error) {
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
 	c.note(command, args)
 	c.pending.Add(1)
 	answer, err := do()
 	c.pending.Store(0)
+	c.calls.Add(-1)
 	if err == nil {
 		if end := ends[strings.ToUpper(strings.TrimSpace(command))]; end != 0 {
 			c.left.And(^end)
@@ -140,6 +181,9 @@ func (c *Conn) Flush() error { return c.conn.Flush() }
 
 // Receive returns the next answer.
 func (c *Conn) Receive() (any, error) {
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
 	defer c.received()
 	return c.conn.Receive()
 }
@@ -147,6 +191,9 @@ func (c *Conn) Receive() (any, error) {
 // ReceiveContext is Receive, and gives the connection up when ctx ends before
 // the answer has come.
 func (c *Conn) ReceiveContext(ctx context.Context) (any, error) {
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
 	defer c.received()
 	return c.until(ctx, c.conn.Receive)
 }
@@ -154,13 +201,17 @@ func (c *Conn) ReceiveContext(ctx context.Context) (any, error) {
 // ReceiveWithTimeout is Receive, and gives the connection up when the answer
 // has not come after that time; 0 is none.
 func (c *Conn) ReceiveWithTimeout(timeout time.Duration) (any, error) {
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
 	defer c.received()
 	return redis.ReceiveWithTimeout(c.conn, timeout)
 }
 
-// received notes one answer. What is published to a subscriber is none that
+// received ends a call and notes one answer. What is published to a subscriber is none that
 // was outstanding.
 func (c *Conn) received() {
+	defer c.calls.Add(-1)
 	for {
 		n := c.pending.Load()
 		if n <= 0 || c.pending.CompareAndSwap(n, n-1) {

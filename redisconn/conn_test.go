@@ -1,8 +1,13 @@
 package redisconn
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gomodule/redigo/redis"
 )
@@ -43,6 +48,93 @@ func TestWhatIsLeft(t *testing.T) {
 		if got := c.left.Load(); got != want {
 			t.Errorf("%s: %04b is left, want %04b", commands, got, want)
 		}
+	}
+}
+
+// reading tells when somebody is about to read.
+type reading struct {
+	net.Conn
+	begins chan struct{}
+}
+
+func (r reading) Read(b []byte) (int, error) {
+	select {
+	case r.begins <- struct{}{}:
+	default:
+	}
+	return r.Conn.Read(b)
+}
+
+// silent is a connection to a server that takes what comes, and says nothing
+// before it is told to.
+func silent(t *testing.T) (c *Conn, server net.Conn, begins chan struct{}) {
+	client, server := net.Pipe()
+	t.Cleanup(func() { client.Close(); server.Close() })
+	network := reading{client, make(chan struct{}, 1)}
+	return &Conn{conn: redis.NewConn(network, 0, 0), network: network, abort: func(n net.Conn) { n.Close() }}, server, network.begins
+}
+
+// A goroutine that outlives its use, and is in a call, would take the answer
+// of the next user: the connection goes, and nothing is read beside it.
+func TestStillInACall(t *testing.T) {
+	for name, call := range map[string]func(ctx context.Context, c *Conn) (any, error){
+		"Receive":            func(_ context.Context, c *Conn) (any, error) { return c.Receive() },
+		"ReceiveContext":     func(ctx context.Context, c *Conn) (any, error) { return c.ReceiveContext(ctx) },
+		"ReceiveWithTimeout": func(_ context.Context, c *Conn) (any, error) { return c.ReceiveWithTimeout(time.Minute) },
+		"Do":                 func(_ context.Context, c *Conn) (any, error) { return c.Do("PING") },
+		"DoContext":          func(ctx context.Context, c *Conn) (any, error) { return c.DoContext(ctx, "PING") },
+		"DoWithTimeout":      func(_ context.Context, c *Conn) (any, error) { return c.DoWithTimeout(time.Minute, "PING") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, server, begins := silent(t)
+			connector := New(Options{})
+			if connector.Broken(c, nil) {
+				t.Error("it goes though nobody is in a call")
+			}
+			ended := make(chan error, 1)
+			go func() { _, err := call(t.Context(), c); ended <- err }()
+			if strings.HasPrefix(name, "Do") {
+				if _, err := server.Read(make([]byte, 100)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			<-begins
+			if !connector.Broken(c, nil) {
+				t.Fatal("it is lent again though somebody is in a call")
+			}
+			if err := connector.Reset(t.Context(), c); !errors.Is(err, errInUse) {
+				t.Errorf("Reset: %v", err)
+			}
+			if _, err := fmt.Fprint(server, "+PONG\r\n"); err != nil {
+				t.Error(err)
+			}
+			if err := <-ended; err != nil {
+				t.Errorf("the call: %v", err)
+			}
+		})
+	}
+}
+
+// The same when the call begins during Reset.
+func TestCallDuringReset(t *testing.T) {
+	c, server, begins := silent(t)
+	reset := make(chan error, 1)
+	go func() { reset <- New(Options{}).Reset(t.Context(), c) }()
+	asked := make([]byte, 1000)
+	if n, err := server.Read(asked); !strings.Contains(string(asked[:n]), "RESET") {
+		t.Fatalf("%q, %v", asked[:n], err)
+	}
+	<-begins
+	for range 2 {
+		if answer, err := c.Receive(); !errors.Is(err, errResetting) {
+			t.Errorf("the last user got %v, %v", answer, err)
+		}
+	}
+	if _, err := fmt.Fprint(server, "+RESET\r\n"); err != nil {
+		t.Error(err)
+	}
+	if err := <-reset; !errors.Is(err, errInUse) {
+		t.Errorf("Reset: %v", err)
 	}
 }
 

@@ -16,9 +16,10 @@
 //   - Broken looks at the connection and not at the error: it must go when
 //     redigo has given it up (any error of the network, a timeout, a ctx that
 //     ended, half an answer), when an answer is outstanding that nobody has
-//     received, also because a goroutine of the user still waits for it, or when the user did what no command undoes (CLIENT NO-EVICT,
-//     SYNC, SCRIPT DEBUG). An error that Redis itself answers leaves it as good
-//     as before.
+//     received, when a goroutine of the user is still in a call (it asks, or
+//     listens to what is published), or when the user did what no command
+//     undoes (CLIENT NO-EVICT, SYNC, SCRIPT DEBUG). An error that Redis itself
+//     answers leaves it as good as before.
 //   - Dirty knows from the commands that went through whether the server may
 //     remember something of the last user: MULTI without its EXEC or DISCARD,
 //     WATCH, SELECT, SUBSCRIBE, MONITOR, CLIENT, AUTH, HELLO and the like. Most
@@ -90,7 +91,7 @@ func New(o Options) pools.Connector[*Conn] {
 		Reset: o.reset,
 		Dirty: func(c *Conn) bool { return c.left.Load() != 0 },
 		Broken: func(c *Conn, _ error) bool {
-			return c.Err() != nil || c.pending.Load() != 0 || c.left.Load()&lasting != 0
+			return c.Err() != nil || c.pending.Load() != 0 || c.calls.Load() != 0 || c.left.Load()&lasting != 0
 		},
 		Abort: (*Conn).interrupt,
 	}
@@ -136,15 +137,17 @@ func (o Options) reset(ctx context.Context, c *Conn) error {
 	if err != nil {
 		return err
 	}
-	err = o.greet(ctx, c, login, func() error {
-		for { // what was published before
-			switch reply, err := c.conn.Receive(); {
-			case err != nil:
-				return fmt.Errorf("RESET: %w", err)
-			case reply == "RESET":
-				return nil
+	err = c.alone(func() error {
+		return o.greet(ctx, c, login, func() error {
+			for { // what was published before
+				switch reply, err := c.conn.Receive(); {
+				case err != nil:
+					return fmt.Errorf("RESET: %w", err)
+				case reply == "RESET":
+					return nil
+				}
 			}
-		}
+		})
 	})
 	if err == nil {
 		c.left.Store(0)

@@ -4,6 +4,7 @@ package connectors
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -42,6 +43,16 @@ func before(t *testing.T, e *engine.Engine) *proxy.Proxy {
 	return p
 }
 
+// await waits until is says so, which may never be.
+func await(is func() bool) error {
+	for end := time.Now().Add(2 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return errors.New("not after two seconds")
+		}
+	}
+	return nil
+}
+
 // next is two users of a pool of one, one after the other. same says that the
 // second must have the connection of the first, or that it must not.
 type next[T any] struct {
@@ -57,11 +68,14 @@ func (n next[T]) run(t *testing.T, connector pools.Connector[T]) {
 			t.Fatal(err)
 		}
 		defer func() {
-			if err := pool.Close(context.Background()); err != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			if err := pool.Close(ctx); err != nil {
 				t.Error(err)
 			}
 		}()
-		ctx := t.Context()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
 		_ = pool.Use(ctx, func(conn T) error { return n.first(ctx, conn) })
 		if err := pool.Use(ctx, func(conn T) error { return n.second(ctx, conn) }); err != nil {
 			t.Errorf("the next user: %v", err)

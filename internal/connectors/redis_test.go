@@ -112,14 +112,25 @@ func TestRedisNextUser(t *testing.T) {
 		{name: "a command not sent", same: false, first: func(_ context.Context, c *redisconn.Conn) error { return c.Send("ECHO", "theirs") }},
 		{name: "DISCARD refused", first: do("MULTI", "DISCARD x"), same: true},
 		{name: "a goroutine that still asks", same: false, first: func(_ context.Context, c *redisconn.Conn) error {
-			began := make(chan struct{})
+			go c.Do("BLPOP", "nothing", 0)
+			return await(func() bool { return connector.Broken(c, nil) })
+		}},
+		{name: "a goroutine that still receives", same: false, first: func(_ context.Context, c *redisconn.Conn) error {
+			go c.Receive()
+			return await(func() bool { return connector.Broken(c, nil) })
+		}},
+		{name: "a goroutine that still listens", same: false, first: func(_ context.Context, c *redisconn.Conn) error {
+			if _, err := c.Do("SUBSCRIBE", "news"); err != nil {
+				return err
+			}
 			go func() {
-				close(began)
-				_, _ = c.Do("BLPOP", "nothing", 0)
+				for {
+					if _, err := c.Receive(); err != nil {
+						return
+					}
+				}
 			}()
-			<-began
-			time.Sleep(20 * time.Millisecond) // it is on its way
-			return nil
+			return await(func() bool { return connector.Broken(c, nil) })
 		}},
 		{name: "a pipeline to its end", same: true, first: func(_ context.Context, c *redisconn.Conn) error {
 			if err := errors.Join(c.Send("ECHO", "a"), c.Send("ECHO", "b"), c.Flush()); err != nil {
