@@ -71,14 +71,17 @@ const (
 )
 
 // leaves says which commands change what a connection is, and not only what is
-// in the database. RESET leaves NO-EVICT on in Redis 7.0.
+// in the database. A CLIENT that is not here, as one of a later Redis, counts
+// as lasting: so are SETINFO, CAPA and IMPORT-SOURCE, which RESET leaves, and
+// in Redis 7.0 NO-EVICT.
 var leaves = map[string]state{
 	"MULTI": multi, "WATCH": watches,
 	"SELECT": other, "AUTH": other, "HELLO": other, "READONLY": other, "READWRITE": other, "ASKING": other, "MONITOR": other, "RESET": other,
 	"SUBSCRIBE": other, "PSUBSCRIBE": other, "SSUBSCRIBE": other, "UNSUBSCRIBE": other, "PUNSUBSCRIBE": other, "SUNSUBSCRIBE": other,
-	"SYNC": lasting, "PSYNC": lasting, "REPLCONF": lasting, "QUIT": lasting,
-	"SCRIPT DEBUG": lasting, "CLIENT NO-EVICT": lasting, "CLIENT NO-TOUCH": lasting,
-	"CLIENT GETNAME": 0, "CLIENT ID": 0, "CLIENT INFO": 0, "CLIENT LIST": 0, "CLIENT KILL": 0,
+	"CLIENT SETNAME": other, "CLIENT REPLY": other, "CLIENT TRACKING": other, "CLIENT CACHING": other,
+	"SYNC": lasting, "PSYNC": lasting, "REPLCONF": lasting, "QUIT": lasting, "SCRIPT DEBUG": lasting,
+	"CLIENT GETNAME": 0, "CLIENT ID": 0, "CLIENT INFO": 0, "CLIENT LIST": 0, "CLIENT GETREDIR": 0, "CLIENT TRACKINGINFO": 0, "CLIENT HELP": 0,
+	"CLIENT KILL": 0, "CLIENT PAUSE": 0, "CLIENT UNPAUSE": 0, "CLIENT UNBLOCK": 0, // these are about others
 }
 
 var ends = map[string]state{"EXEC": multi | watches, "DISCARD": multi | watches, "UNWATCH": watches}
@@ -89,7 +92,7 @@ func (c *Conn) note(command string, args []any) {
 	what, known := leaves[command]
 	if !known && len(args) > 0 && (command == "CLIENT" || command == "SCRIPT") {
 		if what, known = leaves[command+" "+strings.ToUpper(word(args[0]))]; !known && command == "CLIENT" {
-			what = other
+			what = lasting
 		}
 	}
 	if what != 0 {

@@ -27,7 +27,12 @@ func TestWhatIsLeft(t *testing.T) {
 		"SELECT, MULTI, EXEC":             other,
 		"CLIENT:setname":                  other,
 		"CLIENT:id, SCRIPT:load":          0,
+		"CLIENT:tracking, CLIENT:reply":   other,
+		"CLIENT:unblock, CLIENT:list":     0,
 		"CLIENT:no-evict":                 lasting,
+		"CLIENT:setinfo":                  lasting,
+		"CLIENT:capa":                     lasting,
+		"CLIENT:of a later Redis":         lasting,
 		"SCRIPT:debug":                    lasting,
 		"SUBSCRIBE, UNSUBSCRIBE":          other,
 		"WATCH, MULTI, EXEC, WATCH":       watches,
@@ -120,21 +125,70 @@ func TestCallDuringReset(t *testing.T) {
 	c, server, begins := silent(t)
 	reset := make(chan error, 1)
 	go func() { reset <- New(Options{}).Reset(t.Context(), c) }()
-	asked := make([]byte, 1000)
-	if n, err := server.Read(asked); !strings.Contains(string(asked[:n]), "RESET") {
-		t.Fatalf("%q, %v", asked[:n], err)
-	}
+	mine := asked(t, server)
 	<-begins
 	for range 2 {
 		if answer, err := c.Receive(); !errors.Is(err, errResetting) {
 			t.Errorf("the last user got %v, %v", answer, err)
 		}
 	}
-	if _, err := fmt.Fprint(server, "+RESET\r\n"); err != nil {
+	if _, err := fmt.Fprintf(server, "+RESET\r\n$%d\r\n%s\r\n", len(mine), mine); err != nil {
 		t.Error(err)
 	}
 	if err := <-reset; !errors.Is(err, errInUse) {
 		t.Errorf("Reset: %v", err)
+	}
+}
+
+// asked reads what came in one piece, and returns its last word.
+func asked(t *testing.T, server net.Conn) string {
+	b := make([]byte, 1000)
+	n, err := server.Read(b)
+	words := strings.Fields(string(b[:n]))
+	if err != nil || len(words) == 0 {
+		t.Fatalf("%q, %v", b[:n], err)
+	}
+	return words[len(words)-1]
+}
+
+// An answer of another's is found out, and everything before RESET's is not
+// one.
+func TestAnswersOfOthers(t *testing.T) {
+	login := Options{Password: "secret", Name: "proof", Database: 1}
+	reset := func(o Options) func(ctx context.Context, c *Conn) error { return New(o).Reset }
+	for _, test := range []struct {
+		name    string
+		do      func(ctx context.Context, c *Conn) error
+		answers string
+		want    string // of the error
+	}{
+		{"Reset", reset(Options{}), "+RESET mine", ""},
+		{"Reset with a login", reset(login), "+RESET +OK +OK +OK mine", ""},
+		{"Reset after news", reset(login), "*1 $4 news +OK +RESET +OK +OK +OK mine", ""},
+		{"Reset after another's RESET", reset(Options{}), "+RESET +RESET mine", `PING: redisconn: the answer is "RESET"`},
+		{"Reset with a login after another's RESET", reset(login), "+RESET +RESET +OK +OK +OK mine", `AUTH: redisconn: the answer is "RESET", and not "OK": it belongs to another command`},
+		{"Reset after a text of another's", reset(Options{}), "+RESET $6 theirs mine", `PING: redisconn: the answer is "theirs"`},
+		{"Reset refused", reset(Options{}), "-ERR mine", "RESET: ERR"},
+		{"AUTH refused", reset(login), "+RESET -WRONGPASS +OK +OK mine", "AUTH: WRONGPASS"},
+		{"Check", New(Options{}).Check, "+PONG", ""},
+		{"Check with another's answer", New(Options{}).Check, "+OK", `the answer is "OK", and not "PONG"`},
+		{"Open", func(ctx context.Context, c *Conn) error { return login.greet(ctx, c, []any{"AUTH", "x"}, false) }, "+OK +OK +OK +PONG", ""},
+		{"Open with another's answer", func(ctx context.Context, c *Conn) error { return login.greet(ctx, c, []any{"AUTH", "x"}, false) }, "+OK +OK +QUEUED +PONG", `SELECT: redisconn: the answer is "QUEUED"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, server, _ := silent(t)
+			done := make(chan error, 1)
+			go func() { done <- test.do(t.Context(), c) }()
+			last := asked(t, server)
+			answers := strings.ReplaceAll(test.answers, "mine", fmt.Sprintf("$%d %s", len(last), last))
+			if _, err := fmt.Fprint(server, strings.ReplaceAll(answers, " ", "\r\n")+"\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			err := <-done
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
 	}
 }
 

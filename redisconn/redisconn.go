@@ -18,7 +18,8 @@
 //     ended, half an answer), when an answer is outstanding that nobody has
 //     received, when a goroutine of the user is still in a call (it asks, or
 //     listens to what is published), or when the user did what no command
-//     undoes (CLIENT NO-EVICT, SYNC, SCRIPT DEBUG). An error that Redis itself
+//     undoes (CLIENT NO-EVICT,
+//     CLIENT SETINFO, SYNC, SCRIPT DEBUG). An error that Redis itself
 //     answers leaves it as good as before.
 //   - Dirty knows from the commands that went through whether the server may
 //     remember something of the last user: MULTI without its EXEC or DISCARD,
@@ -26,9 +27,11 @@
 //     uses do none of that, and the next user has the connection at once.
 //   - Reset is for the others: RESET (Redis 6.2 and later) ends all of it, and
 //     the login, the database and the name come after it, in one round trip.
-//     What is published meanwhile is read and thrown away. An older server
-//     refuses RESET, and such a connection is closed instead.
-//   - Check is a PING.
+//     What is published meanwhile is read and thrown away, and a PING with a
+//     text that nobody else has sent makes sure that each answer was the right
+//     one. An older server refuses RESET, and such a connection is closed
+//     instead.
+//   - Check is a PING, whose answer has to be PONG.
 //   - Abort closes the connection below redigo.
 //   - Close ends its own half and waits until the server has ended the other,
 //     so that the server never counts a connection that the pool has forgotten.
@@ -36,6 +39,7 @@ package redisconn
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -87,7 +91,7 @@ func New(o Options) pools.Connector[*Conn] {
 	return pools.Connector[*Conn]{
 		Open:  func(ctx context.Context) (*Conn, error) { return o.open(ctx, network) },
 		Close: func(ctx context.Context, c *Conn) error { return c.leave(ctx) },
-		Check: func(ctx context.Context, c *Conn) error { _, err := c.DoContext(ctx, "PING"); return err },
+		Check: func(ctx context.Context, c *Conn) error { return c.check(ctx) },
 		Reset: o.reset,
 		Dirty: func(c *Conn) bool { return c.left.Load() != 0 },
 		Broken: func(c *Conn, _ error) bool {
@@ -107,7 +111,7 @@ func (o Options) open(ctx context.Context, below pools.Connector[net.Conn]) (*Co
 		return nil, err
 	}
 	c := &Conn{conn: redis.NewConn(network, o.ReadTimeout, 0), network: network, abort: below.Abort}
-	if err := o.greet(ctx, c, login, nil); err != nil {
+	if err := o.greet(ctx, c, login, false); err != nil {
 		network.Close()
 		return nil, err
 	}
@@ -137,18 +141,7 @@ func (o Options) reset(ctx context.Context, c *Conn) error {
 	if err != nil {
 		return err
 	}
-	err = c.alone(func() error {
-		return o.greet(ctx, c, login, func() error {
-			for { // what was published before
-				switch reply, err := c.conn.Receive(); {
-				case err != nil:
-					return fmt.Errorf("RESET: %w", err)
-				case reply == "RESET":
-					return nil
-				}
-			}
-		})
-	})
+	err = c.alone(func() error { return o.greet(ctx, c, login, true) })
 	if err == nil {
 		c.left.Store(0)
 	}
@@ -156,47 +149,71 @@ func (o Options) reset(ctx context.Context, c *Conn) error {
 }
 
 // greet makes a connection what each user is to find, in one round trip. With
-// after it begins with a RESET, whose answer after receives.
-func (o Options) greet(ctx context.Context, c *Conn, login []any, after func() error) error {
-	var commands [][]any
-	if after != nil {
-		commands = append(commands, []any{"RESET"})
+// reset it begins with a RESET, and reads away all that comes before its
+// answer.
+func (o Options) greet(ctx context.Context, c *Conn, login []any, reset bool) error {
+	type question struct {
+		command []any
+		answer  string
+	}
+	var questions []question
+	if reset {
+		questions = append(questions, question{[]any{"RESET"}, "RESET"})
 	}
 	if login != nil {
-		commands = append(commands, login)
+		questions = append(questions, question{login, "OK"})
 	}
 	if o.Name != "" {
-		commands = append(commands, []any{"CLIENT", "SETNAME", o.Name})
+		questions = append(questions, question{[]any{"CLIENT", "SETNAME", o.Name}, "OK"})
 	}
 	if o.Database != 0 {
-		commands = append(commands, []any{"SELECT", o.Database})
+		questions = append(questions, question{[]any{"SELECT", o.Database}, "OK"})
 	}
-	if after == nil {
-		commands = append(commands, []any{"PING"}) // there may be nothing else to answer
+	if reset {
+		// What looks like the answer to RESET may be that to a RESET of the
+		// user's, who took a message for it. The answer to this can be no other.
+		nobodyElses := rand.Text()
+		questions = append(questions, question{[]any{"PING", nobodyElses}, nobodyElses})
+	} else {
+		questions = append(questions, question{[]any{"PING"}, "PONG"}) // there may be nothing else to answer
 	}
 	return c.within(ctx, func() error {
-		for _, command := range commands {
-			if err := c.conn.Send(command[0].(string), command[1:]...); err != nil {
+		for _, q := range questions {
+			if err := c.conn.Send(q.command[0].(string), q.command[1:]...); err != nil {
 				return err
 			}
 		}
 		if err := c.conn.Flush(); err != nil {
 			return err
 		}
-		var faults []error
-		for i, command := range commands {
-			if i == 0 && after != nil {
-				if err := after(); err != nil {
-					return err
-				}
-				continue
+		for i, q := range questions {
+			answer, err := c.conn.Receive()
+			for reset && i == 0 && err == nil && answer != "RESET" {
+				answer, err = c.conn.Receive() // what was published before
 			}
-			if _, err := c.conn.Receive(); err != nil {
-				faults = append(faults, fmt.Errorf("%v: %w", command[0], err))
+			if err := expect(q.answer, answer, err); err != nil {
+				return fmt.Errorf("%v: %w", q.command[0], err)
 			}
 		}
-		return errors.Join(faults...)
+		return nil
 	})
+}
+
+// expect returns an error if a command was not answered as it has to be: the
+// answer is another's then.
+func expect(want string, answer any, err error) error {
+	if got, is := answer.([]byte); is {
+		answer = string(got)
+	}
+	if err == nil && answer != want {
+		return fmt.Errorf("redisconn: the answer is %.100q, and not %q: it belongs to another command", fmt.Sprint(answer), want)
+	}
+	return err
+}
+
+func (c *Conn) check(ctx context.Context) error {
+	answer, err := c.DoContext(ctx, "PING")
+	return expect("PONG", answer, err)
 }
 
 // within runs f, whose calls are interrupted when ctx ends.

@@ -90,6 +90,15 @@ func TestRedisNextUser(t *testing.T) {
 		}
 	}
 	connector := redisconn.New(redisconn.Options{Address: e.Address, Name: "proof", Database: 1})
+	other, err := redis.DialContext(t.Context(), "tcp", e.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	publish := func(ctx context.Context, text string) error {
+		_, err := redis.DoContext(other, ctx, "PUBLISH", "news", text)
+		return err
+	}
 	for _, n := range []next[*redisconn.Conn]{
 		{name: "nothing", first: do("GET x"), same: true},
 		{name: "MULTI", first: do("MULTI", "SET x 1"), same: true},
@@ -147,6 +156,21 @@ func TestRedisNextUser(t *testing.T) {
 			return err
 		}},
 		{name: "closed by its user", same: false, first: func(_ context.Context, c *redisconn.Conn) error { return c.Close() }},
+		{name: "CLIENT SETINFO", first: do("CLIENT SETINFO lib-name theirs"), same: false},
+		{name: "its own RESET", first: do("SELECT 5", "RESET"), same: true},
+		{name: "its own RESET, and more is published", same: false, first: func(ctx context.Context, c *redisconn.Conn) error {
+			if _, err := c.DoContext(ctx, "SUBSCRIBE", "news"); err != nil {
+				return err
+			}
+			if err := publish(ctx, "theirs"); err != nil {
+				return err
+			}
+			answer, err := redis.Strings(c.DoContext(ctx, "RESET")) // and its own comes later
+			if len(answer) != 3 || answer[2] != "theirs" {
+				t.Errorf("%q, %v", answer, err)
+			}
+			return err
+		}},
 		{name: "SUBSCRIBE, and more is published", same: true, first: func(ctx context.Context, c *redisconn.Conn) error {
 			if err := errors.Join(c.Send("SUBSCRIBE", "news"), c.Flush()); err != nil {
 				return err
@@ -154,13 +178,8 @@ func TestRedisNextUser(t *testing.T) {
 			if _, err := c.Receive(); err != nil {
 				return err
 			}
-			other, err := redis.DialContext(ctx, "tcp", e.Address)
-			if err != nil {
-				return err
-			}
-			defer other.Close()
 			for range 100 {
-				if _, err := other.Do("PUBLISH", "news", "RESET"); err != nil {
+				if err := publish(ctx, "RESET"); err != nil {
 					return err
 				}
 			}
