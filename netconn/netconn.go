@@ -46,8 +46,13 @@ import (
 // come that nobody has read.
 var ErrUnread = errors.New("netconn: unread bytes: an answer that came too late, or that was not read to its end")
 
-// glance is how long a look takes that has to read.
-const glance = time.Millisecond
+// glance is how long a look takes that has to read. On a machine with too much
+// to do that may be too short for a read to begin; longest is about how long it
+// is made then.
+const (
+	glance  = time.Millisecond
+	longest = 100 * time.Millisecond
+)
 
 // Dial makes a connector of [net.Dialer.DialContext]: networks are "tcp",
 // "unix" and what else it knows. The pool bounds it by OpenTimeout.
@@ -106,7 +111,8 @@ func closeConn(ctx context.Context, conn net.Conn) error {
 // Check returns an error if the other side has closed conn ([io.EOF], or
 // another error of the network), or if there is something to read ([ErrUnread]).
 // Nobody may use conn meanwhile; its read deadline may be cleared. It takes
-// a few microseconds, and a millisecond where it has to read.
+// a few microseconds, and a millisecond where it has to read, or more on a busy
+// machine.
 //
 // It is the Check of this package's connectors, for other packages' whose
 // resource has a [net.Conn] below it.
@@ -124,28 +130,44 @@ func Check(conn net.Conn) error {
 		return err
 	}
 	// What has come may be the layer's own: TLS has tickets, alerts, key
-	// updates.
-	return tryRead(conn, glance)
+	// updates. It is gone when the layer has read it; while it is there, the
+	// layer has not had the time.
+	for within := glance; ; within *= 2 {
+		if err := tryRead(conn, within); err != nil || !known {
+			return err
+		}
+		if err, _ := peek(lowest(conn)); !errors.Is(err, ErrUnread) || within > longest {
+			return err
+		}
+	}
 }
 
 // tryRead returns an error if there is something to read within some time, or
 // the end.
 func tryRead(conn net.Conn, within time.Duration) error {
-	end := time.Unix(1, 0)
-	if within > 0 {
-		end = time.Now().Add(within)
-	}
-	if err := conn.SetReadDeadline(end); err != nil {
+	for {
+		end := time.Unix(1, 0)
+		if within > 0 {
+			end = time.Now().Add(within)
+		}
+		if err := conn.SetReadDeadline(end); err != nil {
+			return err
+		}
+		// After its deadline a read does not look at what is there. Another
+		// goroutine may have had the processor since it was set.
+		late := within > 0 && !time.Now().Before(end)
+		n, err := conn.Read(make([]byte, 1))
+		switch {
+		case n > 0:
+			return ErrUnread
+		case errors.Is(err, os.ErrDeadlineExceeded) && late && within <= longest:
+			within *= 2
+			continue
+		case errors.Is(err, os.ErrDeadlineExceeded) && !late:
+			return conn.SetReadDeadline(time.Time{})
+		case err == nil:
+			return io.ErrNoProgress
+		}
 		return err
 	}
-	n, err := conn.Read(make([]byte, 1))
-	switch {
-	case n > 0:
-		return ErrUnread
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return conn.SetReadDeadline(time.Time{})
-	case err == nil:
-		return io.ErrNoProgress
-	}
-	return err
 }

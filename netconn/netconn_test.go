@@ -312,6 +312,68 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// preempted is a connection of a goroutine that loses the processor when it
+// has set its first deadline, until that has passed.
+type preempted struct {
+	net.Conn
+	once *sync.Once
+}
+
+func (p preempted) SetReadDeadline(end time.Time) error {
+	err := p.Conn.SetReadDeadline(end)
+	p.once.Do(func() { time.Sleep(time.Until(end) + time.Millisecond) })
+	return err
+}
+
+// preemptedTLS has a NetConn, as a layer has it.
+type preemptedTLS struct {
+	preempted
+	below net.Conn
+}
+
+func (p preemptedTLS) NetConn() net.Conn { return p.below }
+
+// Unread bytes are found also when there was no time to read.
+func TestCheckWithoutTime(t *testing.T) {
+	for _, name := range []string{"TLS 1.3", "TLS 1.2"} {
+		t.Run(name, func(t *testing.T) {
+			_, connector := kinds[name](t)
+			conn, err := connector.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := ask(t.Context(), conn, "hello"); err != nil { // session tickets are through
+				t.Fatal(err)
+			}
+			if _, err := fmt.Fprintln(conn, "theirs"); err != nil {
+				t.Fatal(err)
+			}
+			if err := readable(conn); err != nil {
+				t.Fatal(err)
+			}
+			late := preemptedTLS{preempted{conn, new(sync.Once)}, conn.(*tls.Conn).NetConn()}
+			if err := netconn.Check(late); !errors.Is(err, netconn.ErrUnread) {
+				t.Errorf("with an answer: %v", err)
+			}
+		})
+	}
+	t.Run("in memory", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			conn, server := net.Pipe()
+			if err := netconn.Check(preempted{conn, new(sync.Once)}); err != nil {
+				t.Errorf("a good one: %v", err)
+			}
+			go server.Write([]byte("theirs"))
+			synctest.Wait() // it is there
+			if err := netconn.Check(preempted{conn, new(sync.Once)}); !errors.Is(err, netconn.ErrUnread) {
+				t.Errorf("with an answer: %v", err)
+			}
+			conn.Close()
+		})
+	})
+}
+
 // A TLS server that reads nothing does not hold up Close longer than its ctx.
 func TestCloseGivesUp(t *testing.T) {
 	server, client := certificate()
