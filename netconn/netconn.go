@@ -13,7 +13,9 @@
 //     closed the connection, or sent something that nobody has asked for.
 //     Either way it is of no use any more. That costs a few microseconds and
 //     no round trip; it cannot see that the server hangs, or that a network
-//     between swallows everything.
+//     between swallows everything. A TLS connection is also asked whether it
+//     can still write: it cannot after CloseWrite, or after a write that ran
+//     into its deadline.
 //   - Broken follows the pool's rule, [pools.Breaks], and looks as Check does:
 //     bytes that are there after a use are the rest of an answer, and the next
 //     user would take them for the answer to its own question. It also clears
@@ -109,14 +111,22 @@ func closeConn(ctx context.Context, conn net.Conn) error {
 }
 
 // Check returns an error if the other side has closed conn ([io.EOF], or
-// another error of the network), or if there is something to read ([ErrUnread]).
-// Nobody may use conn meanwhile; its read deadline may be cleared. It takes
+// another error of the network), if there is something to read ([ErrUnread]),
+// or if a [tls.Conn] cannot write any more.
+// Nobody may use conn meanwhile; its deadlines may be cleared. It takes
 // a few microseconds, and a millisecond where it has to read, or more on a busy
 // machine.
 //
 // It is the Check of this package's connectors, for other packages' whose
 // resource has a [net.Conn] below it.
 func Check(conn net.Conn) error {
+	if err := checkRead(conn); err != nil {
+		return err
+	}
+	return checkWrite(conn)
+}
+
+func checkRead(conn net.Conn) error {
 	_, layered := conn.(layer)
 	err, known := peek(lowest(conn))
 	switch {
@@ -139,6 +149,33 @@ func Check(conn net.Conn) error {
 		if err, _ := peek(lowest(conn)); !errors.Is(err, ErrUnread) || within > longest {
 			return err
 		}
+	}
+}
+
+// checkWrite returns why nothing more can be written with TLS. That stays with
+// a tls.Conn after its CloseWrite, and after a write that failed or ran into
+// its deadline: a record may have gone in part. A Write of nothing sends
+// nothing, and tells.
+func checkWrite(conn net.Conn) error {
+	for {
+		if t, ok := conn.(*tls.Conn); ok {
+			// The deadline is for a goroutine that still writes: it would hold
+			// this Write up.
+			if err := t.SetWriteDeadline(time.Unix(1, 0)); err != nil {
+				return err
+			}
+			if _, err := t.Write(nil); err != nil {
+				return err
+			}
+			if err := t.SetWriteDeadline(time.Time{}); err != nil {
+				return err
+			}
+		}
+		l, ok := conn.(layer)
+		if !ok {
+			return nil
+		}
+		conn = l.NetConn()
 	}
 }
 

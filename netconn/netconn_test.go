@@ -312,6 +312,92 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// counting counts the bytes that are written.
+type counting struct {
+	net.Conn
+	written *int
+}
+
+func (c counting) Write(b []byte) (int, error) {
+	*c.written += len(b)
+	return c.Conn.Write(b)
+}
+
+// A TLS connection that cannot write any more is not lent again, also when its
+// user said nothing. To find that out nothing is sent.
+func TestWriteSide(t *testing.T) {
+	for _, name := range []string{"TLS 1.3", "TLS 1.2"} {
+		for what, spoil := range map[string]func(conn *tls.Conn){
+			"nothing":    nil,
+			"CloseWrite": func(conn *tls.Conn) { _ = conn.CloseWrite() },
+			"a write that ran into its deadline": func(conn *tls.Conn) {
+				_ = conn.SetWriteDeadline(time.Unix(1, 0))
+				_, _ = fmt.Fprintln(conn, "hello")
+			},
+			"a write deadline that nobody wrote into": func(conn *tls.Conn) { _ = conn.SetWriteDeadline(time.Unix(1, 0)) },
+		} {
+			t.Run(name+" "+what, func(t *testing.T) {
+				s, _ := kinds[name](t)
+				_, config := certificate()
+				if name == "TLS 1.2" {
+					config.MaxVersion = tls.VersionTLS12
+				}
+				below, err := net.Dial("tcp", s.listener.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				written := 0
+				conn := tls.Client(counting{below, &written}, config)
+				defer conn.Close()
+				if _, err := ask(t.Context(), conn, "hello"); err != nil {
+					t.Fatal(err)
+				}
+				good := what == "nothing" || strings.HasSuffix(what, "nobody wrote into")
+				if spoil != nil {
+					spoil(conn)
+				}
+				connector, before := netconn.DialFunc(func(context.Context) (*tls.Conn, error) { return conn, nil }), written
+				if connector.Broken(conn, nil) == good {
+					t.Errorf("it is lent again: want %v", good)
+				}
+				if written != before {
+					t.Errorf("%d bytes were sent", written-before)
+				}
+				if !good {
+					return
+				}
+				if answer, err := ask(t.Context(), conn, "mine"); answer != "mine" {
+					t.Errorf("the next user got %q, %v", answer, err)
+				}
+			})
+		}
+	}
+}
+
+// A goroutine that still writes, into a network that takes no more, does not
+// hold up the return.
+func TestStillWriting(t *testing.T) {
+	server, client := certificate()
+	synctest.Test(t, func(t *testing.T) {
+		below, theirs := net.Pipe()
+		defer theirs.Close()
+		shaken := make(chan error, 1)
+		go func() { shaken <- tls.Server(theirs, server).Handshake() }() // and reads no more
+		client.MaxVersion = tls.VersionTLS12                             // no tickets after the handshake
+		conn := tls.Client(below, client)
+		connector := netconn.DialFunc(func(context.Context) (*tls.Conn, error) { return conn, nil })
+		if err := errors.Join(conn.Handshake(), <-shaken); err != nil {
+			t.Fatal(err)
+		}
+		go fmt.Fprintln(conn, "theirs")
+		synctest.Wait() // it is in Write
+		if !connector.Broken(conn, nil) {
+			t.Error("it is lent again while somebody writes")
+		}
+		below.Close()
+	})
+}
+
 // preempted is a connection of a goroutine that loses the processor when it
 // has set its first deadline, until that has passed.
 type preempted struct {
