@@ -73,13 +73,14 @@ func DialTLS(network, address string, config *tls.Config) pools.Connector[net.Co
 	})
 }
 
-// DialFunc makes a connector of any function that dials. A [tls.Conn] that it
-// returns should have shaken hands. A type of your own around a connection
-// should have a method NetConn() net.Conn that returns it, as tls.Conn has:
-// that is what Check looks at, and what Abort closes.
+// DialFunc makes a connector of any function that dials. What it returns shakes
+// hands in Open, if it has a method HandshakeContext as [tls.Conn] has it. A
+// type of your own around a connection should have a method NetConn() net.Conn
+// that returns it, as tls.Conn has: that is what Check looks at, and what Abort
+// closes.
 func DialFunc[C net.Conn](dial func(ctx context.Context) (C, error)) pools.Connector[C] {
 	return pools.Connector[C]{
-		Open:  dial,
+		Open:  func(ctx context.Context) (C, error) { return open(ctx, dial) },
 		Close: func(ctx context.Context, conn C) error { return closeConn(ctx, conn) },
 		Check: func(_ context.Context, conn C) error { return Check(conn) },
 		Broken: func(conn C, err error) bool {
@@ -87,6 +88,23 @@ func DialFunc[C net.Conn](dial func(ctx context.Context) (C, error)) pools.Conne
 		},
 		Abort: func(conn C) { lowest(conn).Close() },
 	}
+}
+
+// open dials and shakes hands, so that a server which does not is found out
+// here, and not by a user or in the little time that a look has.
+func open[C net.Conn](ctx context.Context, dial func(ctx context.Context) (C, error)) (C, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return conn, err
+	}
+	if h, ok := any(conn).(interface{ HandshakeContext(context.Context) error }); ok {
+		if err := h.HandshakeContext(ctx); err != nil {
+			lowest(conn).Close()
+			var none C
+			return none, err
+		}
+	}
+	return conn, nil
 }
 
 // layer is a connection on top of another, such as [tls.Conn].
@@ -120,10 +138,28 @@ func closeConn(ctx context.Context, conn net.Conn) error {
 // It is the Check of this package's connectors, for other packages' whose
 // resource has a [net.Conn] below it.
 func Check(conn net.Conn) error {
+	if !shaken(conn) {
+		// To read or write would begin the handshake, and its deadline ruin it.
+		return checkRead(lowest(conn))
+	}
 	if err := checkRead(conn); err != nil {
 		return err
 	}
 	return checkWrite(conn)
+}
+
+// shaken reports whether conn has no TLS whose handshake is still to come.
+func shaken(conn net.Conn) bool {
+	for {
+		if t, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok && !t.ConnectionState().HandshakeComplete {
+			return false
+		}
+		l, ok := conn.(layer)
+		if !ok {
+			return true
+		}
+		conn = l.NetConn()
+	}
 }
 
 func checkRead(conn net.Conn) error {

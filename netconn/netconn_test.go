@@ -398,6 +398,51 @@ func TestStillWriting(t *testing.T) {
 	})
 }
 
+// A dial function need not shake hands: Open does. Check leaves a connection
+// alone that has not.
+func TestHandshake(t *testing.T) {
+	for _, name := range []string{"TLS 1.3", "TLS 1.2"} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := kinds[name](t)
+			_, config := certificate()
+			address := s.listener.Addr().String()
+			connect := func(config *tls.Config) pools.Connector[*tls.Conn] {
+				return netconn.DialFunc(func(ctx context.Context) (*tls.Conn, error) {
+					conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+					if err != nil {
+						return nil, err
+					}
+					return tls.Client(conn, config), nil
+				})
+			}
+			conn, err := connect(config).Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if !conn.ConnectionState().HandshakeComplete {
+				t.Error("Open has not shaken hands")
+			}
+			if conn, err := connect(&tls.Config{ServerName: "another"}).Open(t.Context()); err == nil || conn != nil {
+				t.Errorf("Open with the wrong certificate: %v, %v", conn, err)
+			}
+
+			below, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			early := tls.Client(below, config)
+			defer early.Close()
+			if err := netconn.Check(early); err != nil {
+				t.Errorf("before the handshake: %v", err)
+			}
+			if answer, err := ask(t.Context(), early, "hello"); answer != "hello" {
+				t.Errorf("after a Check before the handshake: %q, %v", answer, err)
+			}
+		})
+	}
+}
+
 // preempted is a connection of a goroutine that loses the processor when it
 // has set its first deadline, until that has passed.
 type preempted struct {
@@ -475,8 +520,7 @@ func TestCloseGivesUp(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			t := tls.Client(conn, client)
-			return t, t.HandshakeContext(ctx)
+			return tls.Client(conn, client), nil
 		})
 		conn, err := connector.Open(t.Context())
 		if err != nil {
