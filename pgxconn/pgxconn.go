@@ -58,6 +58,8 @@ type Options struct {
 	BeforeConnect func(ctx context.Context, config *pgx.ConnConfig) error
 
 	// AfterConnect, if not nil, prepares a new connection: types, statements.
+	// It must finish what it begins: with a transaction left open, or rows left
+	// unread, Open fails.
 	AfterConnect func(ctx context.Context, conn *pgx.Conn) error
 
 	// Cleaning is what Reset does beside the rollback; default: Session.
@@ -137,8 +139,27 @@ func (o Options) open(ctx context.Context) (*pgx.Conn, error) {
 	if err := o.AfterConnect(ctx, conn); err != nil {
 		return nil, err
 	}
+	if err := unfinished(conn); err != nil {
+		return nil, err
+	}
 	prepared = true
 	return conn, nil
+}
+
+// unfinished returns what AfterConnect has left that the first user must not
+// find.
+func unfinished(conn *pgx.Conn) error {
+	switch {
+	case cancelled(conn):
+		return errors.New("pgxconn: a ctx ended in the middle of a query of Options.AfterConnect; have it return the query's error, or give the query more time")
+	case conn.IsClosed():
+		return errors.New("pgxconn: Options.AfterConnect has left the connection closed; have it return the error that closed it")
+	case conn.PgConn().IsBusy():
+		return errors.New("pgxconn: Options.AfterConnect has left rows, a batch or a copy unfinished; have it close them before it returns")
+	case conn.PgConn().TxStatus() != outside:
+		return errors.New("pgxconn: Options.AfterConnect has left a transaction open; have it commit or roll back before it returns")
+	}
+	return nil
 }
 
 // outside is what pgx says of a connection that is in no transaction.

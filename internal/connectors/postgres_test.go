@@ -189,3 +189,45 @@ func TestPostgresWithoutConfig(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What AfterConnect does not finish reaches no user: it is a clear error.
+func TestPostgresAfterConnect(t *testing.T) {
+	e := startPostgres(t)
+	for name, test := range map[string]struct {
+		after func(ctx context.Context, conn *pgx.Conn) error
+		want  string
+	}{
+		"nothing":                   {exec("select 1"), ""},
+		"a transaction to its end":  {exec("begin", "select 1", "commit"), ""},
+		"a transaction":             {exec("begin"), "pgxconn: Options.AfterConnect has left a transaction open; have it commit or roll back before it returns"},
+		"a transaction that failed": {func(ctx context.Context, conn *pgx.Conn) error { _ = exec("begin", "nonsense")(ctx, conn); return nil }, "pgxconn: Options.AfterConnect has left a transaction open; have it commit or roll back before it returns"},
+		"rows": {func(ctx context.Context, conn *pgx.Conn) error {
+			_, err := conn.Query(ctx, "select generate_series(1, 100000)")
+			return err
+		}, "pgxconn: Options.AfterConnect has left rows, a batch or a copy unfinished; have it close them before it returns"},
+		"a closed connection": {func(ctx context.Context, conn *pgx.Conn) error { return conn.Close(ctx) }, "pgxconn: Options.AfterConnect has left the connection closed; have it return the error that closed it"},
+		"a cancelled query": {func(ctx context.Context, conn *pgx.Conn) error {
+			ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+			defer cancel()
+			_ = exec("select pg_sleep(60)")(ctx, conn)
+			return nil
+		}, "pgxconn: a ctx ended in the middle of a query of Options.AfterConnect; have it return the query's error, or give the query more time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			connector := pgxconn.New(pgxconn.Options{Config: config(t, e.Address), AfterConnect: test.after})
+			conn, err := connector.Open(t.Context())
+			if text := fmt.Sprint(err); text != test.want && (err != nil || test.want != "") {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+			if conn != nil {
+				if err := connector.Close(t.Context(), conn); err != nil {
+					t.Error(err)
+				}
+			}
+			// The server takes its time to notice that rows are not wanted.
+			if err := await(func() bool { n, err := e.Connections(t.Context()); return err == nil && n == 0 }); err != nil {
+				t.Errorf("connections are left: %v", err)
+			}
+		})
+	}
+}
