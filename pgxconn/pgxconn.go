@@ -23,10 +23,11 @@
 //   - Reset rolls back a transaction that was left open, and then does what
 //     [Options].Cleaning says, in one round trip.
 //   - Check is pgx's Ping.
-//   - Abort closes the connection below pgx.
+//   - Abort closes the connection below pgx, and below TLS.
 //   - Close takes leave and waits until the server has closed, and until pgx
 //     has closed in the background what was given up, so that the server does
-//     not count a connection that the pool has forgotten.
+//     not count a connection that the pool has forgotten; but not beyond the
+//     end of its ctx.
 package pgxconn
 
 import (
@@ -34,6 +35,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -74,9 +76,14 @@ const (
 	// cursors, temporary tables and the sequences' last values. Prepared
 	// statements stay, pgx's own and those that a user gave a name. That is
 	// safe where a text means the same to all users, and a name the same text:
-	// not where users have different search_paths, or take one name for two
-	// texts; these need Everything. It takes a round trip after each use, in
-	// the background.
+	// not where users have different search_paths, take one name for two
+	// texts, or give one name to temporary tables with different columns: the
+	// next user's first query of such a table may fail with 0A000, "cached plan
+	// must not change result type". These need Everything. It takes a round
+	// trip after each use, in the background.
+	//
+	// Whatever the Cleaning, what a user registered in the connection's TypeMap
+	// stays: register types in AfterConnect, the same for all.
 	Session Cleaning = iota
 
 	// Everything is DISCARD ALL: prepared statements go, too, and each user
@@ -104,7 +111,7 @@ func New(o Options) pools.Connector[*pgx.Conn] {
 		Check:  func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) },
 		Reset:  o.reset,
 		Broken: broken,
-		Abort:  func(conn *pgx.Conn) { conn.PgConn().Conn().Close() },
+		Abort:  func(conn *pgx.Conn) { lowest(conn).Close() },
 	}
 	if o.Cleaning == Rollback {
 		c.Dirty = func(conn *pgx.Conn) bool { return conn.PgConn().TxStatus() != outside }
@@ -216,10 +223,23 @@ func broken(conn *pgx.Conn, err error) bool {
 	return is && e.Code == queryCanceled
 }
 
+// lowest returns the connection below pgx, and below TLS: that one would say
+// goodbye when it is closed, and wait for it.
+func lowest(conn *pgx.Conn) net.Conn {
+	network := conn.PgConn().Conn()
+	for {
+		layer, ok := network.(interface{ NetConn() net.Conn })
+		if !ok {
+			return network
+		}
+		network = layer.NetConn()
+	}
+}
+
 // leave closes a connection.
 func leave(ctx context.Context, conn *pgx.Conn) error {
-	network := conn.PgConn().Conn()
-	defer context.AfterFunc(ctx, func() { network.Close() })()
+	network, below := conn.PgConn().Conn(), lowest(conn)
+	defer context.AfterFunc(ctx, func() { below.Close() })()
 	var faults []error
 	if !conn.IsClosed() && !conn.PgConn().IsBusy() { // pgx does not wait for the server
 		frontend := conn.PgConn().Frontend()
@@ -229,7 +249,10 @@ func leave(ctx context.Context, conn *pgx.Conn) error {
 		faults = append(faults, err)
 	}
 	_ = conn.Close(ctx) // what it says to a server that has closed comes back as an error
-	<-conn.PgConn().CleanupDone()
+	select {
+	case <-conn.PgConn().CleanupDone():
+	case <-ctx.Done(): // pgx dials to cancel a query, and may do so for long
+	}
 	return errors.Join(append(faults, context.Cause(ctx))...)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -229,5 +231,120 @@ func TestPostgresAfterConnect(t *testing.T) {
 				t.Errorf("connections are left: %v", err)
 			}
 		})
+	}
+}
+
+// What Session's doc says of temporary tables.
+func TestPostgresTemporaryTables(t *testing.T) {
+	e := startPostgres(t)
+	for _, cleaning := range []pgxconn.Cleaning{pgxconn.Session, pgxconn.Everything} {
+		connector := pgxconn.New(pgxconn.Options{Config: config(t, e.Address), Cleaning: cleaning})
+		conn, err := connector.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		query := func(columns string) error {
+			if err := exec("create temp table mine ("+columns+")")(t.Context(), conn); err != nil {
+				return err
+			}
+			rows, err := conn.Query(t.Context(), "select * from mine") // by a statement that pgx keeps
+			if err != nil {
+				return err
+			}
+			rows.Close()
+			return rows.Err()
+		}
+		if err := query("a int"); err != nil {
+			t.Error(err)
+		}
+		if err := connector.Reset(t.Context(), conn); err != nil {
+			t.Error(err)
+		}
+		err = query("a text, b text")
+		refused, is := errors.AsType[*pgconn.PgError](err)
+		if fails := is && refused.Code == "0A000"; fails != (cleaning == pgxconn.Session) {
+			t.Errorf("cleaning %v: the next user's table of the same name: %v", cleaning, err)
+		}
+		if err := connector.Close(t.Context(), conn); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// deaf is a layer that takes its time when it is closed, as TLS does that says
+// goodbye to a server which reads no more: here it never ends.
+type deaf struct{ net.Conn }
+
+func (deaf) Close() error        { return nil }
+func (d deaf) NetConn() net.Conn { return d.Conn }
+
+// Abort closes the connection below TLS, and Close does when its ctx ends.
+func TestPostgresAbort(t *testing.T) {
+	e := startPostgres(t)
+	c := config(t, e.Address)
+	var below net.Conn
+	c.DialFunc = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		below, err = new(net.Dialer).DialContext(ctx, network, address)
+		return deaf{below}, err
+	}
+	connector := pgxconn.New(pgxconn.Options{Config: c})
+	for name, abort := range map[string]func(conn *pgx.Conn){
+		"Abort": connector.Abort,
+		"Close": func(conn *pgx.Conn) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_ = connector.Close(ctx, conn)
+		},
+	} {
+		conn, err := connector.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		abort(conn)
+		if err := below.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s: the connection below: %v", name, err)
+		}
+		below.Close()
+	}
+}
+
+// Close does not wait longer than its ctx for what pgx does in the background:
+// it dials, to cancel a query that was given up.
+func TestPostgresCloseGivesUp(t *testing.T) {
+	e := startPostgres(t)
+	c := config(t, e.Address)
+	var dials atomic.Int64
+	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dials.Add(1) == 1 {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-t.Context().Done():
+			return nil, t.Context().Err()
+		}
+	}
+	connector := pgxconn.New(pgxconn.Options{Config: c})
+	conn, err := connector.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	early, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := exec("select pg_sleep(60)")(early, conn); err == nil {
+		t.Fatal("the query has ended")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if err := connector.Close(ctx, conn); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Close: %v", err)
+	}
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("took %v", d)
+	}
+	if err := await(func() bool { return dials.Load() == 2 }); err != nil {
+		t.Errorf("pgx has not dialed: %v", err)
 	}
 }
