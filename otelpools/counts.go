@@ -16,13 +16,20 @@ import (
 // those that are in it then. Each costs one [pools.Pool.Stats] and one
 // Settings. Unregister ends it. Two groups may be registered, if no two of
 // their pools have one name.
+//
+// A counter goes on where it was when another pool takes the name of one that
+// was removed, and until then it stays: one that ended would be counted again
+// when it comes back, with delta temporality. Only when more than 1000 names
+// have gone are these forgotten.
 func Register(group *pools.Group, o Options) (metric.Registration, error) {
 	if err := errors.Join(checkGroup("Register", group), o.check("Register")); err != nil {
 		return nil, err
 	}
-	m, meter := meters{}, o.meter()
+	meter := o.meter()
+	var m, counters meters
 	if o.Names.semantic() {
-		m = append(m, semanticMeters(meter, o)...)
+		m, counters = semanticMeters(meter, o)
+		m = append(m, counters...)
 	}
 	if o.Names.ours() {
 		m = append(m, poolMeters(meter, o)...)
@@ -36,12 +43,22 @@ func Register(group *pools.Group, o Options) (metric.Registration, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
+	timeouts := newTotals[number]()
 	return meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
-		for name, pool := range group.All() {
-			now := snapshot{pool.Stats(), pool.Settings().MinIdle}
+		tell := func(m meters, name string, now snapshot) {
 			for _, one := range m {
 				to.ObserveInt64(one.instrument, one.value(now), metric.WithAttributeSet(one.set(name)))
 			}
+		}
+		timeouts.Lock() // each reader calls this
+		defer timeouts.Unlock()
+		for name, pool := range group.All() {
+			now := snapshot{Stats: pool.Stats(), minIdle: pool.Settings().MinIdle}
+			now.timeouts, _ = timeouts.set(name, pool, number(now.TimedOut))
+			tell(m, name, now)
+		}
+		for name, n := range timeouts.end() {
+			tell(counters, name, snapshot{timeouts: n})
 		}
 		return nil
 	}, instruments...)
@@ -50,8 +67,13 @@ func Register(group *pools.Group, o Options) (metric.Registration, error) {
 // snapshot is a pool at one moment.
 type snapshot struct {
 	pools.Stats
-	minIdle int
+	minIdle  int
+	timeouts number // of all pools that had the name
 }
+
+type number int64
+
+func (n number) plus(other number) number { return n + other }
 
 func (s snapshot) idle() int64 { return int64(s.Idle + s.Stale) }
 func (s snapshot) lent() int64 { return int64(s.Held + s.Revoked) }
@@ -67,7 +89,7 @@ type meters []struct {
 	value      func(snapshot) int64
 }
 
-func semanticMeters(meter metric.Meter, o Options) meters {
+func semanticMeters(meter metric.Meter, o Options) (gauges, counters meters) {
 	count, countErr := dbconv.NewClientConnectionCountObservable(meter)
 	most, mostErr := dbconv.NewClientConnectionMaxObservable(meter)
 	idleMin, idleMinErr := dbconv.NewClientConnectionIdleMinObservable(meter)
@@ -80,15 +102,16 @@ func semanticMeters(meter metric.Meter, o Options) meters {
 			return o.set(semconv.DBClientConnectionPoolName(pool), count.AttrClientConnectionState(state))
 		}
 	}
-	return meters{
+	gauges = meters{
 		{count.Inst(), countErr, in(dbconv.ClientConnectionStateIdle), snapshot.idle},
 		{count.Inst(), countErr, in(dbconv.ClientConnectionStateUsed), snapshot.used},
 		{most.Inst(), mostErr, o.semanticSet, size},
 		{idleMin.Inst(), idleMinErr, o.semanticSet, func(s snapshot) int64 { return int64(s.minIdle) }},
 		{idleMax.Inst(), idleMaxErr, o.semanticSet, size},
 		{pending.Inst(), pendingErr, o.semanticSet, func(s snapshot) int64 { return int64(s.Waiting) }},
-		{timeouts.Inst(), timeoutsErr, o.semanticSet, func(s snapshot) int64 { return int64(s.TimedOut) }},
 	}
+	counters = meters{{timeouts.Inst(), timeoutsErr, o.semanticSet, func(s snapshot) int64 { return int64(s.timeouts) }}}
+	return gauges, counters
 }
 
 func poolMeters(meter metric.Meter, o Options) (m meters) {

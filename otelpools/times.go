@@ -3,6 +3,7 @@ package otelpools
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -22,18 +23,18 @@ import (
 type timing struct {
 	name, description string
 	set               func(pool string) attribute.Set
-	of                func(*pools.Stats) *pools.Histogram
+	of                func(*times) *spread
 	kind              pools.EventKind
 }
 
 func (o Options) timings() (all []timing) {
-	waits := func(s *pools.Stats) *pools.Histogram { return &s.Wait }
-	uses := func(s *pools.Stats) *pools.Histogram { return &s.Use }
+	waits := func(t *times) *spread { return &t.wait }
+	uses := func(t *times) *spread { return &t.use }
 	if o.Names.semantic() {
 		var create dbconv.ClientConnectionCreateTime
 		var wait dbconv.ClientConnectionWaitTime
 		var use dbconv.ClientConnectionUseTime
-		opens := func(s *pools.Stats) *pools.Histogram { return &s.Open }
+		opens := func(t *times) *spread { return &t.open }
 		all = append(all,
 			timing{create.Name(), create.Description(), o.semanticSet, opens, pools.EventOpened},
 			timing{wait.Name(), wait.Description(), o.semanticSet, waits, pools.EventWaited},
@@ -59,17 +60,47 @@ var bounds = func() (b []float64) {
 	return b
 }()
 
-// counts distributes a histogram over the buckets of bounds.
-func counts(h *pools.Histogram) []uint64 {
-	c := make([]uint64, len(bounds)+1)
+// times are what a pool's histograms say.
+type times struct{ open, wait, use spread }
+
+func timesOf(s pools.Stats) times {
+	return times{spreadOf(s.Open), spreadOf(s.Wait), spreadOf(s.Use)}
+}
+
+func (t times) plus(other times) times {
+	return times{t.open.plus(other.open), t.wait.plus(other.wait), t.use.plus(other.use)}
+}
+
+// spread is a histogram over the buckets of bounds.
+type spread struct {
+	count   uint64
+	sum     time.Duration
+	longest time.Duration
+	buckets [lastPower - firstPower + 2]uint64
+}
+
+func spreadOf(h pools.Histogram) spread {
+	s := spread{count: h.Count, sum: h.Sum, longest: h.Max}
 	i := 0
 	for _, b := range h.Buckets {
 		for i < len(bounds) && b.From >= 1<<(firstPower+i) {
 			i++
 		}
-		c[i] += b.Count
+		s.buckets[i] += b.Count
 	}
-	return c
+	return s
+}
+
+func (s spread) plus(other spread) spread {
+	s.count += other.count
+	if s.sum += other.sum; s.sum < 0 {
+		s.sum = math.MaxInt64 // and stays there, as a pool's own
+	}
+	s.longest = max(s.longest, other.longest)
+	for i, n := range other.buckets {
+		s.buckets[i] += n
+	}
+	return s
 }
 
 // NewObserver makes an observer that records the times of all pools to whose
@@ -125,38 +156,33 @@ func NewProducer(group *pools.Group, o Options) (sdkmetric.Producer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &producer{group: group, timings: o.timings(), collected: time.Now(), since: map[pools.AnyPool]time.Time{}}, nil
+	return &producer{group, o.timings(), newTotals[times]()}, nil
 }
 
+// producer hands over all that was counted since the program began. This is
+// the simplest that is right: neither a pool nor a group says since when it is
+// there, and one that began later would leave out, for example, a pool's first
+// opens.
 type producer struct {
 	group   *pools.Group
 	timings []timing
-
-	mu        sync.Mutex // guards the rest
-	collected time.Time
-	since     map[pools.AnyPool]time.Time // when a pool was not there yet
+	totals  *totals[times]
 }
 
-// Produce returns the times of all pools since they were made.
+// Produce returns the times of all pools that are in the group.
 func (p *producer) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	since := map[pools.AnyPool]time.Time{}
+	p.totals.Lock()
+	defer p.totals.Unlock()
 	points := make([][]metricdata.HistogramDataPoint[float64], len(p.timings))
 	for name, pool := range p.group.All() {
-		start, known := p.since[pool]
-		if !known {
-			start = p.collected
-		}
-		since[pool] = start
-		stats := pool.Stats()
+		all, start := p.totals.set(name, pool, timesOf(pool.Stats()))
+		now := time.Now()
 		for i, t := range p.timings {
-			points[i] = append(points[i], point(t.of(&stats), t.set(name), start, now))
+			points[i] = append(points[i], point(t.of(&all), t.set(name), start, now))
 		}
 	}
-	p.since, p.collected = since, now
-	if len(since) == 0 {
+	p.totals.end()
+	if len(points[0]) == 0 {
 		return nil, nil
 	}
 	scoped := metricdata.ScopeMetrics{Scope: instrumentation.Scope{Name: scope, SchemaURL: semconv.SchemaURL}}
@@ -169,13 +195,13 @@ func (p *producer) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
 	return []metricdata.ScopeMetrics{scoped}, nil
 }
 
-func point(h *pools.Histogram, set attribute.Set, start, now time.Time) metricdata.HistogramDataPoint[float64] {
+func point(s *spread, set attribute.Set, start, now time.Time) metricdata.HistogramDataPoint[float64] {
 	d := metricdata.HistogramDataPoint[float64]{
 		Attributes: set, StartTime: start, Time: now,
-		Count: h.Count, Sum: h.Sum.Seconds(), Bounds: slices.Clone(bounds), BucketCounts: counts(h),
+		Count: s.count, Sum: s.sum.Seconds(), Bounds: slices.Clone(bounds), BucketCounts: slices.Clone(s.buckets[:]),
 	}
-	if h.Count > 0 {
-		d.Max = metricdata.NewExtrema(h.Max.Seconds())
+	if s.count > 0 {
+		d.Max = metricdata.NewExtrema(s.longest.Seconds())
 	}
 	return d
 }
