@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +15,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/stdout/stdoutmetric"
+	"go.opentelemetry.io/otel/metric/noop"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
@@ -326,4 +329,25 @@ func BenchmarkObserver(b *testing.B) {
 	for b.Loop() {
 		observer.Pushed(event)
 	}
+}
+
+// heap returns how many bytes are in use.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// An observer does not keep something of every name that there ever was.
+func TestObserverOfManyNames(t *testing.T) {
+	observer := must(otelpools.NewObserver(otelpools.Options{MeterProvider: noop.NewMeterProvider()}))(t)
+	before := heap()
+	for i := range 50_000 {
+		observer.Waited(pools.Event{Kind: pools.EventWaited, Pool: "tenant " + strconv.Itoa(i)})
+	}
+	if kept := int64(heap() - before); kept > 2<<20 {
+		t.Errorf("%d KiB are kept", kept>>10)
+	}
+	runtime.KeepAlive(observer)
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -112,12 +113,12 @@ func NewObserver(o Options) (*pools.Observer, error) {
 	}
 	meter := o.meter()
 	var faults []error
-	by := map[pools.EventKind][]recorder{}
+	by := map[pools.EventKind][]*recorder{}
 	for _, t := range o.timings() {
 		h, err := meter.Float64Histogram(t.name, metric.WithDescription(t.description), metric.WithUnit("s"),
 			metric.WithExplicitBucketBoundaries(bounds...))
 		faults = append(faults, err)
-		by[t.kind] = append(by[t.kind], recorder{h, t.set, new(sync.Map)})
+		by[t.kind] = append(by[t.kind], &recorder{to: h, set: t.set})
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
@@ -133,12 +134,21 @@ func NewObserver(o Options) (*pools.Observer, error) {
 type recorder struct {
 	to   metric.Float64Histogram
 	set  func(pool string) attribute.Set
-	sets *sync.Map // the options with the set of each pool
+	sets sync.Map // the options with the set of each pool
+	many atomic.Int64
 }
 
-func (r recorder) record(e pools.Event) {
+// mostSets is how many sets are kept: some of them may be of pools that are no
+// more. The SDK does not keep more apart by default.
+const mostSets = 2000
+
+func (r *recorder) record(e pools.Event) {
 	with, ok := r.sets.Load(e.Pool)
 	if !ok {
+		if r.many.Add(1) > mostSets {
+			r.sets.Clear()
+			r.many.Store(1)
+		}
 		with, _ = r.sets.LoadOrStore(e.Pool, []metric.RecordOption{metric.WithAttributeSet(r.set(e.Pool))})
 	}
 	r.to.Record(context.Background(), e.Took.Seconds(), with.([]metric.RecordOption)...)
