@@ -20,6 +20,8 @@
 //	db.client.connection.pending_requests  goroutines that wait
 //	db.client.connection.timeouts          waits that ended by a timeout
 //
+// Timeouts is a counter, of all pools that had the name one after another.
+//
 // The convention knows two states. Idle is what may be lent, if need be after
 // a check; used is every other open connection: lent, being checked, reset or
 // closed, or kept by a call that hangs. One that is being opened is neither.
@@ -33,12 +35,15 @@
 // [NewProducer] hands over the histograms that each pool keeps anyway. A use
 // costs nothing, since no instrument is called; that is why it is the one to
 // prefer. It is for whoever makes the SDK's reader. The SDK's views do not
-// apply to it, its temporality is always cumulative, and use_time is of
-// samples ([pools.Stats]).
+// apply to it, its temporality is always cumulative, since the program began,
+// and use_time is of samples ([pools.Stats]).
 //
 // [NewObserver] records each time as it comes. It works with any
 // MeterProvider, with views and with delta temporality, and use_time is of
-// every use; that makes a Pop with its Push some 400 ns dearer.
+// every use that began since the observer was set; that makes a Pop with its
+// Push some 400 ns dearer.
+//
+// The times of a name go on when another pool takes it, as the counter does.
 //
 // wait_time is of the Pops that had to wait, also of those that failed: the
 // others took no time.
