@@ -116,9 +116,9 @@ func (h *handler) json(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	all := []detail{}
+	all, errs := []detail{}, ask()
 	for _, p := range some {
-		all = append(all, lookInto(p))
+		all = append(all, lookInto(p, errs))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	e := json.NewEncoder(w)
@@ -166,7 +166,7 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 			if !send("pools", snapshot) {
 				return
 			}
-			if p := h.find(name); p != nil && !encoded("pool", lookInto(p)) {
+			if p := h.find(name); p != nil && !encoded("pool", lookInto(p, ask())) {
 				return
 			}
 			if control.Flush() != nil {

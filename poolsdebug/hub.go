@@ -84,12 +84,12 @@ func (h *hub) tick() bool {
 
 // snapshot looks at each pool. Under h.mu.
 func (h *hub) snapshot() []byte {
-	now := time.Now()
+	now, errs := time.Now(), ask()
 	all := []brief{}
 	there := make(map[string]bool)
 	for name, p := range h.group.All() {
 		before := h.before[name]
-		b, seen := look(p, before, now)
+		b, seen := look(p, before, now, errs)
 		if before.at.IsZero() || now.Sub(before.at) >= interval/2 {
 			h.before[name] = seen
 			past := append(h.past[name], b.Point)

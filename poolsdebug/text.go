@@ -39,9 +39,10 @@ func writeText(b *strings.Builder, all []pools.AnyPool) {
 			short(st.Use.Quantile(0.5)), short(st.Use.Quantile(0.99)), st.Lost, st.Leaks, st.Misused)
 	}
 	_ = t.Flush()
+	errs := ask()
 	for _, p := range all {
-		d := lookInto(p)
-		writePool(b, d, down(p, d.Stats))
+		d := lookInto(p, errs)
+		writePool(b, d, down(p, d.Stats, errs))
 	}
 }
 

@@ -2,7 +2,6 @@ package poolsdebug
 
 import (
 	"cmp"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -100,12 +99,12 @@ type last struct {
 }
 
 // look makes a brief, with a point for the time since the snapshot before.
-func look(p pools.AnyPool, before last, now time.Time) (brief, last) {
+func look(p pools.AnyPool, before last, now time.Time, errs *asking) (brief, last) {
 	st := p.Stats()
 	b := brief{
 		Name: st.Name, Size: st.Size, Held: st.Held + st.Revoked, Idle: st.Idle + st.Stale,
 		Opening: st.Opening, Hung: st.Hung, Waiting: st.Waiting,
-		Paused: st.Paused, Down: down(p, st), Leaks: st.Leaks, Lost: st.Lost, Misused: st.Misused,
+		Paused: st.Paused, Down: down(p, st, errs), Leaks: st.Leaks, Lost: st.Lost, Misused: st.Misused,
 	}
 	b.Slots, b.Ages = cells(p, st)
 	b.Point = point{At: now.UnixMilli(), Held: b.Held, Waiting: b.Waiting}
@@ -145,24 +144,17 @@ func cells(p pools.AnyPool, st pools.Stats) (slots, ages string) {
 }
 
 // down returns why opens fail, or "".
-func down(p pools.AnyPool, st pools.Stats) string {
+func down(p pools.AnyPool, st pools.Stats, errs *asking) string {
 	if !st.Down {
 		return ""
 	}
 	all := p.Events()
 	for i := len(all) - 1; i >= 0; i-- {
 		if e := all[i]; (e.Kind == pools.EventOpenFailed || e.Kind == pools.EventDown) && e.Err != nil {
-			return text(e.Err)
+			return errs.text(e.Err)
 		}
 	}
 	return "why is not among the last events any more"
-}
-
-func text(err error) string {
-	if err == nil {
-		return ""
-	}
-	return fmt.Sprint(err) // which survives an Error that panics
 }
 
 // A detail has at most so many places where connections were taken, and so
@@ -172,13 +164,13 @@ const (
 	mostIDs    = 5
 )
 
-func lookInto(p pools.AnyPool) detail {
+func lookInto(p pools.AnyPool, errs *asking) detail {
 	d := detail{Name: p.Name(), Stats: p.Stats(), Settings: p.Settings(), Events: []event{}}
 	d.Holders, d.More = whoHolds(p)
 	for _, e := range p.Events() {
 		d.Events = append(d.Events, event{
 			At: e.Time, Kind: string(e.Kind), ID: e.ID, Reason: e.Reason.String(), Call: e.Call, Took: int64(e.Took),
-			Count: e.Count, Err: text(e.Err), Stack: e.Stack, Suppressed: e.Suppressed,
+			Count: e.Count, Err: errs.text(e.Err), Stack: e.Stack, Suppressed: e.Suppressed,
 		})
 	}
 	slices.Reverse(d.Events)
