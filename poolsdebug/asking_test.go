@@ -19,6 +19,11 @@ type asked struct{ say func() string }
 
 func (a *asked) Error() string { return a.say() }
 
+func exit() string {
+	runtime.Goexit()
+	return ""
+}
+
 type hung struct{ asked }
 
 // worse panics even while fmt writes about its panic.
@@ -37,7 +42,7 @@ func TestWhatErrorsSay(t *testing.T) {
 			{(*refusal)(nil), "<nil>"},
 			{&asked{func() string { panic("no") }}, "PANIC=Error method: no"},
 			{worse{}, "(a poolsdebug.worse whose text cannot be had)"},
-			{&asked{func() string { runtime.Goexit(); return "" }}, "(a *poolsdebug.asked whose text cannot be had)"},
+			{&asked{exit}, "(a *poolsdebug.asked whose text cannot be had)"},
 			{&asked{func() string { time.Sleep(askFor / 2); return "slow" }}, "slow"},
 			{&asked{func() string { time.Sleep(2 * askFor); return "slower" }}, "(a *poolsdebug.asked whose text takes too long)"},
 		} {
@@ -90,7 +95,7 @@ func TestPagesOfErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, all, server := group(t, pools.Settings{Size: 1, ReconnectAttempts: 1, ReconnectSleep: time.Hour}, "db")
 		release := make(chan struct{})
-		bad := &asked{func() string { runtime.Goexit(); return "" }}
+		bad := &asked{exit}
 		server.Open.Always(poolstest.Fail(bad))
 		if _, err := all[0].Pop(t.Context()); err == nil {
 			t.Fatal("popped")

@@ -21,16 +21,17 @@ const (
 type hub struct {
 	group *pools.Group
 
-	mu       sync.Mutex
+	mu       sync.Mutex // never held while pools are looked at: pages come and go meanwhile
 	running  bool
 	lonely   int // ticks without anybody
 	watchers map[chan []byte]bool
-	before   map[string]last
+	newest   []byte // snapshot
 	past     map[string][]point
 }
 
 // watch returns a channel of snapshots, as JSON, or nil if too many watch. Who
-// is slow misses some.
+// is slow misses some. It takes none itself: the time since the one before is
+// the same for all who watch.
 func (h *hub) watch() (snapshots chan []byte, stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -41,10 +42,11 @@ func (h *hub) watch() (snapshots chan []byte, stop func()) {
 	h.watchers[c] = true
 	if !h.running {
 		h.running = true
-		h.before, h.past = make(map[string]last), make(map[string][]point)
 		go h.run()
 	}
-	c <- h.snapshot() // at once
+	if h.newest != nil {
+		c <- h.newest // at once
+	}
 	return c, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -55,60 +57,52 @@ func (h *hub) watch() (snapshots chan []byte, stop func()) {
 func (h *hub) run() {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	for range ticker.C {
-		if !h.tick() {
-			return
-		}
+	for before := map[string]last(nil); h.goesOn(); <-ticker.C {
+		before = h.tick(before)
 	}
 }
 
-// tick reports whether it is to go on.
-func (h *hub) tick() bool {
+func (h *hub) goesOn() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.watchers) > 0 {
 		h.lonely = 0
 	} else if h.lonely++; h.lonely > linger {
-		h.running, h.lonely, h.before, h.past = false, 0, nil, nil
-		return false
+		h.running, h.lonely, h.newest, h.past = false, 0, nil, nil
 	}
-	snapshot := h.snapshot()
+	return h.running
+}
+
+// tick looks at each pool and sends what it sees. It returns what the pools
+// are now, for the next tick.
+func (h *hub) tick(before map[string]last) (now map[string]last) {
+	at, errs := time.Now(), ask()
+	now = make(map[string]last, len(before))
+	all := []brief{}
+	for name, p := range h.group.All() {
+		b, seen := look(p, before[name], at, errs)
+		now[name] = seen
+		all = append(all, b)
+	}
+	snapshot, err := json.Marshal(all)
+	if err != nil {
+		panic(err) // numbers and strings
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	past := make(map[string][]point, len(all)) // of those that are there
+	for _, b := range all {
+		points := append(h.past[b.Name], b.Point)
+		past[b.Name] = slices.Delete(points, 0, max(len(points)-kept, 0))
+	}
+	h.newest, h.past = snapshot, past
 	for c := range h.watchers {
 		select {
 		case c <- snapshot:
 		default:
 		}
 	}
-	return true
-}
-
-// snapshot looks at each pool. Under h.mu.
-func (h *hub) snapshot() []byte {
-	now, errs := time.Now(), ask()
-	all := []brief{}
-	there := make(map[string]bool)
-	for name, p := range h.group.All() {
-		before := h.before[name]
-		b, seen := look(p, before, now, errs)
-		if before.at.IsZero() || now.Sub(before.at) >= interval/2 {
-			h.before[name] = seen
-			past := append(h.past[name], b.Point)
-			h.past[name] = slices.Delete(past, 0, max(len(past)-kept, 0))
-		}
-		there[name] = true
-		all = append(all, b)
-	}
-	for name := range h.before {
-		if !there[name] {
-			delete(h.before, name)
-			delete(h.past, name)
-		}
-	}
-	text, err := json.Marshal(all)
-	if err != nil {
-		panic(err) // numbers and strings
-	}
-	return text
+	return now
 }
 
 // pastOf returns the points of a pool.
