@@ -448,6 +448,13 @@ func TestAnotherPoolOfTheName(t *testing.T) {
 		if err := json.Unmarshal(<-snapshots, &list); err != nil || list[0].Point.Rate != 0 || list[0].Point.Waits != 0 {
 			t.Errorf("%v %+v", err, list)
 		}
+		if past := h.pastOf("db"); len(past) != 1 || past[0] != list[0].Point || list[0].Since != past[0].At {
+			t.Errorf("its chart begins with %+v, it is there since %d", past, list[0].Since)
+		}
+		<-snapshots
+		if past := h.pastOf("db"); len(past) != 2 {
+			t.Errorf("its chart is %+v after two seconds", past)
+		}
 		stop()
 		time.Sleep(time.Minute)
 	})

@@ -92,7 +92,11 @@ func (h *hub) tick(before map[string]last) (now map[string]last) {
 	defer h.mu.Unlock()
 	past := make(map[string][]point, len(all)) // of those that are there
 	for _, b := range all {
-		points := append(h.past[b.Name], b.Point)
+		points := h.past[b.Name]
+		if b.Since == b.Point.At {
+			points = nil // another pool had the name
+		}
+		points = append(points, b.Point)
 		past[b.Name] = slices.Delete(points, 0, max(len(points)-kept, 0))
 	}
 	h.newest, h.past = snapshot, past

@@ -26,6 +26,7 @@ type brief struct {
 	Leaks   uint64 `json:"leaks"`
 	Lost    uint64 `json:"lost"`
 	Misused uint64 `json:"misused"`
+	Since   int64  `json:"since"` // when this pool was first seen under its name, in milliseconds since 1970
 	Point   point  `json:"point"`
 }
 
@@ -96,6 +97,7 @@ type last struct {
 	pool  pools.AnyPool
 	stats pools.Stats
 	at    time.Time
+	since int64
 }
 
 // look makes a brief, with a point for the time since the snapshot before.
@@ -107,16 +109,17 @@ func look(p pools.AnyPool, before last, now time.Time, errs *asking) (brief, las
 		Paused: st.Paused, Down: down(p, st, errs), Leaks: st.Leaks, Lost: st.Lost, Misused: st.Misused,
 	}
 	b.Slots, b.Ages = cells(p, st)
-	b.Point = point{At: now.UnixMilli(), Held: b.Held, Waiting: b.Waiting}
+	b.Since, b.Point = now.UnixMilli(), point{At: now.UnixMilli(), Held: b.Held, Waiting: b.Waiting}
 	// Another pool may have had the name.
 	if seconds := now.Sub(before.at).Seconds(); before.pool == p && seconds > 0 {
+		b.Since = before.since
 		wait, use := st.Wait.Since(before.stats.Wait), st.Use.Since(before.stats.Use)
 		b.Point.Rate = float64(st.Leases-before.stats.Leases) / seconds
 		b.Point.Waits = wait.Count
 		b.Point.Wait50, b.Point.Wait99 = int64(wait.Quantile(0.5)), int64(wait.Quantile(0.99))
 		b.Point.Use50, b.Point.Use99 = int64(use.Quantile(0.5)), int64(use.Quantile(0.99))
 	}
-	return b, last{p, st, now}
+	return b, last{p, st, now, b.Since}
 }
 
 // cells writes the slots out. Only connections have places of their own; what

@@ -266,10 +266,12 @@ function showCharts() {
   }
 }
 
-function addPoint(p) {
+// addPoint adds a point of the pool that has had its name since then: what is
+// older is another's.
+function addPoint(p, since) {
   if (points.length && points.at(-1).at >= p.at) return;
   points.push(p);
-  points = points.filter((q) => q.at > p.at - kept * 1000);
+  points = points.filter((q) => q.at >= since && q.at > p.at - kept * 1000);
   showCharts();
 }
 
@@ -341,7 +343,7 @@ const words = (name) => name.replace(/(?<=.)[A-Z]/g, " $&").toLowerCase();
 function showTrouble(all) {
   const p = all.find((p) => p.name === chosen());
   say($("trouble"), !p ? (chosen() ? `There is no pool ${chosen()} now.` : "") : p.down ? "Opens fail: " + p.down : "");
-  if (p) addPoint(p.point);
+  if (p) addPoint(p.point, p.since);
 }
 
 // --- actions ---
