@@ -459,3 +459,50 @@ func TestAnotherPoolOfTheName(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// After Size was lowered there are no more cells than slots.
+func TestCellsOfASmallerPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, all, _ := group(t, pools.Settings{Size: 10}, "db")
+		p := all[0]
+		held := make(map[string]pools.Conn[resource])
+		for range 10 {
+			conn, err := p.Pop(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			held[conn.ID()] = conn
+		}
+		// giveBack gives back what is in the slots before.
+		giveBack := func(before int) {
+			for c := range p.Connections() {
+				if conn, there := held[c.ID]; there && c.Slot < before {
+					delete(held, c.ID)
+					if err := conn.Push(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}
+		for _, step := range []struct {
+			size, before int
+			slots, ages  string
+		}{
+			{10, 0, "hhhhhhhhhh", "2222222222"},
+			{3, 0, "hhhhhhhhhh", "2222222222"},
+			{3, 5, "hhhhh", "22222"},
+			{3, 8, "ihh", "222"},
+			{1, 9, "h", "2"},
+		} {
+			if err := p.Configure(func(s *pools.Settings) { s.Size = step.size }); err != nil {
+				t.Fatal(err)
+			}
+			giveBack(step.before)
+			time.Sleep(11 * time.Second)
+			if b, _ := look(p, last{}, time.Now(), ask()); b.Slots != step.slots || b.Ages != step.ages {
+				t.Errorf("size %d: %q %q, want %q %q", step.size, b.Slots, b.Ages, step.slots, step.ages)
+			}
+		}
+		giveBack(10)
+	})
+}

@@ -122,27 +122,33 @@ func look(p pools.AnyPool, before last, now time.Time, errs *asking) (brief, las
 	return b, last{p, st, now, b.Since}
 }
 
-// cells writes the slots out. Only connections have places of their own; what
-// is opening or hung is put where there is none.
+// cells writes the slots out. Connections have places of their own, until Size
+// is lowered: those beyond what there is then are put where there is none, as is
+// what opens or hangs.
 func cells(p pools.AnyPool, st pools.Stats) (slots, ages string) {
 	n := st.Size + st.Excess
 	states, digits := slices.Repeat([]byte{'.'}, n), slices.Repeat([]byte{'0'}, n)
-	for c := range p.Connections() {
-		for c.Slot >= len(states) {
-			states, digits = append(states, '.'), append(digits, '0')
-		}
-		states[c.Slot], digits[c.Slot] = letters[c.State], age(c.For)
-	}
-	put := func(n int, letter byte) {
+	put := func(n int, letter, digit byte) {
 		for i := 0; i < len(states) && n > 0; i++ {
 			if states[i] == '.' {
-				states[i] = letter
+				states[i], digits[i] = letter, digit
 				n--
 			}
 		}
 	}
-	put(st.Opening, 'o')
-	put(st.Hung, '!')
+	var beyond []pools.Connection
+	for c := range p.Connections() {
+		if c.Slot >= n {
+			beyond = append(beyond, c)
+			continue
+		}
+		states[c.Slot], digits[c.Slot] = letters[c.State], age(c.For)
+	}
+	for _, c := range beyond {
+		put(1, letters[c.State], age(c.For))
+	}
+	put(st.Opening, 'o', '0')
+	put(st.Hung, '!', '0')
 	return string(states), string(digits)
 }
 
