@@ -2,6 +2,7 @@ package poolsdebug
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -34,6 +35,12 @@ func (h *handler) action(w http.ResponseWriter, r *http.Request) {
 	p := h.find(name)
 	if p == nil {
 		refuse(http.StatusNotFound, "there is no pool %s", clean(name))
+		return
+	}
+	// Of a closed pool Pause and Resume say nothing, and Refresh later; Configure
+	// says it even when it changes nothing.
+	if err := p.Configure(func(*pools.Settings) {}); errors.Is(err, pools.ErrClosed) {
+		refuse(http.StatusConflict, "the pool %s is closed", clean(name))
 		return
 	}
 	switch do := r.PostFormValue("do"); do {

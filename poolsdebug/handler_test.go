@@ -186,6 +186,20 @@ func TestActionsAreForWhoMay(t *testing.T) {
 	}
 }
 
+// What cannot be done with a closed pool is not said to be done.
+func TestActionsOfAClosedPool(t *testing.T) {
+	g, all, _ := group(t, pools.Settings{Size: 1}, "db")
+	h := New(g, Options{AllowActions: true})
+	if err := all[0].Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, do := range []string{"resize", "pause", "resume", "refresh"} {
+		if w := post(h, url.Values{"pool": {"db"}, "do": {do}, "size": {"2"}}); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "the pool db is closed") {
+			t.Errorf("%s: %d %s", do, w.Code, w.Body)
+		}
+	}
+}
+
 // What a program calls its pools, and what errors say, does not command a
 // terminal or pass for another line.
 func TestTextIsClean(t *testing.T) {
