@@ -129,6 +129,10 @@ func (h *handler) json(w http.ResponseWriter, r *http.Request) {
 // live sends a snapshot a second as server-sent events: "pools" for the list
 // and, for the pool that the request names, "past" once and "pool".
 func (h *handler) live(w http.ResponseWriter, r *http.Request) {
+	if !flushes(w) {
+		http.Error(w, fmt.Sprintf("poolsdebug: live needs Flush, which a middleware hides: give its %T an Unwrap, see http.ResponseController", w), http.StatusNotImplemented)
+		return
+	}
 	name := r.URL.Query().Get("pool")
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.Method == http.MethodHead {
@@ -172,6 +176,21 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 			if control.Flush() != nil {
 				return
 			}
+		}
+	}
+}
+
+// flushes reports whether Flush of an [http.ResponseController] finds what it
+// needs. To try it would send the header, after which no error can be answered.
+func flushes(w http.ResponseWriter) bool {
+	for {
+		switch v := w.(type) {
+		case interface{ FlushError() error }, http.Flusher:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = v.Unwrap()
+		default:
+			return false
 		}
 	}
 }

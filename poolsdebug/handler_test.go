@@ -412,6 +412,36 @@ func TestErrorThatPanics(t *testing.T) {
 	stop()
 }
 
+// bare hides all that a ResponseWriter can do but what it must, as middleware
+// may; wrapped does so and says what it hides.
+type (
+	bare    struct{ http.ResponseWriter }
+	wrapped struct{ bare }
+)
+
+func (w wrapped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// A stream that cannot be flushed does not begin: its page would be told
+// nothing, and reconnect for ever.
+func TestLiveNeedsFlush(t *testing.T) {
+	g, _, _ := group(t, pools.Settings{Size: 1}, "db")
+	h := New(g, Options{})
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(wrapped{bare{bare{w}}}, httptest.NewRequest(method, "/live", nil))
+		if w.Code != http.StatusNotImplemented || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") || !strings.Contains(w.Body.String(), "Unwrap") {
+			t.Errorf("%s: %d %s: %s", method, w.Code, w.Header().Get("Content-Type"), w.Body)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(wrapped{bare{w}}, httptest.NewRequest(http.MethodGet, "/live", nil).WithContext(ctx))
+	if w.Code != http.StatusOK || !strings.HasPrefix(w.Body.String(), "event: hello") {
+		t.Errorf("it can be unwrapped: %d %s", w.Code, w.Body)
+	}
+}
+
 // Mounted in any way, and asked in any way.
 func TestMounts(t *testing.T) {
 	g, _, _ := group(t, pools.Settings{Size: 1}, "db")

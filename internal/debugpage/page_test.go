@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,10 @@ type browser struct {
 }
 
 func open(t *testing.T, group *pools.Group, options poolsdebug.Options) *browser {
+	return visit(t, poolsdebug.New(group, options))
+}
+
+func visit(t *testing.T, page http.Handler) *browser {
 	binary, err := exec.LookPath("chromium")
 	if err != nil {
 		if os.Getenv("CI") == "true" {
@@ -45,7 +50,7 @@ func open(t *testing.T, group *pools.Group, options poolsdebug.Options) *browser
 		t.Skip("chromium is not installed: ", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/debug/pools/", poolsdebug.New(group, options))
+	mux.Handle("/debug/pools/", page)
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	allocator, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(binary), chromedp.NoSandbox)...)
@@ -286,6 +291,25 @@ func TestActions(t *testing.T) {
 	b.do(chromedp.Click(chromedp.CSS(`#actions button[value=resize]`)))
 	b.shows("#actions output", "Settings.Size")
 	b.picture("actions")
+}
+
+// A page that gets no stream says why, and gets it when it can be had.
+func TestRefusedStream(t *testing.T) {
+	group := new(pools.Group)
+	add(t, group, "db", pools.Settings{Size: 2})
+	page, mended := poolsdebug.New(group, poolsdebug.Options{}), new(atomic.Bool)
+	b := visit(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !mended.Load() {
+			w = struct{ http.ResponseWriter }{w} // a middleware that hides Flush
+		}
+		page.ServeHTTP(w, r)
+	}))
+	b.shows("#state", "not connected", "live needs Flush")
+	mended.Store(true)
+	b.shows("#state", "live: 1 pool")
+	if lost := b.eval(`document.querySelector("#state").className`); lost != "" {
+		t.Errorf("it is live and %s", lost)
+	}
 }
 
 // 200 pools of 100 slots stay smooth: the script needs little of each second,

@@ -374,7 +374,8 @@ function connect() {
     say($("name"), name);
     showCharts();
   }
-  source = new EventSource("live" + (name ? "?pool=" + encodeURIComponent(name) : ""));
+  const live = "live" + (name ? "?pool=" + encodeURIComponent(name) : "");
+  const mine = (source = new EventSource(live));
   const on = (event, f) => source.addEventListener(event, (e) => f(JSON.parse(e.data)));
   on("hello", (h) => (form.hidden = !h.actions));
   on("past", (past) => {
@@ -386,12 +387,31 @@ function connect() {
     showTrouble(all);
   });
   on("pool", showPool);
-  source.onerror = () => {
+  source.onerror = async () => {
     $("state").classList.add("lost");
-    say($("state"), "not connected: what is shown is old; trying again");
+    let why = "what is shown is old";
     // The browser tries again by itself, unless it was refused.
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
+    const refused = mine.readyState === EventSource.CLOSED;
+    if (refused) why = (await refusal(live)) || why;
+    if (mine !== source) return; // another pool was chosen meanwhile
+    say($("state"), `not connected: ${why}; trying again`);
+    if (refused) setTimeout(() => mine === source && connect(), 3000);
   };
+}
+
+// refusal asks why a stream was refused, which an EventSource does not tell.
+async function refusal(live) {
+  const stop = new AbortController();
+  const end = setTimeout(() => stop.abort(), 3000);
+  try {
+    const answer = await fetch(live, { signal: stop.signal });
+    return answer.ok ? "" : (await answer.text()).trim();
+  } catch {
+    return "";
+  } finally {
+    clearTimeout(end);
+    stop.abort(); // it may have been let in
+  }
 }
 
 readColours();
