@@ -312,6 +312,72 @@ func TestRefusedStream(t *testing.T) {
 	}
 }
 
+// Who reads a stack is left alone while others come and go and the order
+// changes: what is selected, scrolled, open and has the focus stays so.
+func TestHoldersStay(t *testing.T) {
+	group := new(pools.Group)
+	p, _ := add(t, group, "db", pools.Settings{Size: 8, TrackHolders: true})
+	b := open(t, group, poolsdebug.Options{})
+	b.do(chromedp.Navigate(b.url+"#db"), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error { // or no element gets focusin
+		_, err := cdp.Call(ctx, t, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+		return err
+	}))
+	b.shows("#holders", "nobody")
+	push := func(all ...conn) {
+		for _, c := range all {
+			if err := c.Push(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	rests := func(when string) {
+		t.Helper()
+		before := b.eval(`document.querySelector("#holders").innerText`)
+		for end, since := time.Now().Add(30*time.Second), time.Now(); time.Since(since) < 2500*time.Millisecond || before == b.eval(`document.querySelector("#holders").innerText`); {
+			if time.Now().After(end) {
+				t.Fatal("the holders stand still")
+			}
+		}
+		if now := b.eval(`[selected === getSelection().toString(), read.open, read.querySelector("pre").scrollLeft, document.activeElement === read.querySelector("summary"), focused]`); now != "true,true,50,true,1" {
+			t.Errorf("%s: selected, open, scrolled, focused, how often: %s", when, now)
+		}
+	}
+	var first, second conn
+	for turn := range 2 { // by one line, which is one stack
+		c := leak(t, p)
+		if turn == 0 {
+			first, second = c, leak(t, p)
+			b.do(chromedp.WaitVisible(chromedp.CSS("#holders details + details")))
+			b.eval(`window.read = document.querySelector("#holders details"); window.focused = 0; read.open = true; read.querySelector("pre").style.width = "100px"; read.querySelector("pre").scrollLeft = 50; addEventListener("focusin", () => focused++); read.querySelector("summary").focus(); getSelection().selectAllChildren(read.querySelector("pre")); window.selected = getSelection().toString(); ""`)
+			if selected := b.eval(`selected`); !strings.Contains(selected, "page_test.go:") {
+				t.Fatalf("%q is selected", selected)
+			}
+			rests("alone")
+			continue
+		}
+		third := leak(t, p)
+		push(first) // the second stack has held longest now
+		b.do(chromedp.WaitVisible(chromedp.CSS("#holders details:nth-of-type(3)")))
+		for end := time.Now().Add(10 * time.Second); b.eval(`[...document.querySelectorAll("#holders details")].indexOf(read)`) != "1"; {
+			if time.Now().After(end) {
+				t.Fatalf("the order is that of before: %s", b.eval(`document.querySelector("#holders").innerText`))
+			}
+		}
+		rests("in another order")
+		push(second, third)
+		b.shows("#holders", "1 ×")
+		rests("alone again")
+		if n := b.eval(`document.querySelectorAll("#holders details").length`); n != "1" {
+			t.Errorf("%s stacks are shown, one holds", n)
+		}
+		push(c)
+	}
+	b.shows("#holders", "nobody")
+	if faults := b.eval(`faults.join("; ")`); faults != "" {
+		t.Errorf("faults: %s", faults)
+	}
+}
+
 // 200 pools of 100 slots stay smooth: the script needs little of each second,
 // and frames keep coming.
 func TestManyPools(t *testing.T) {

@@ -285,21 +285,71 @@ function list(dl, pairs) {
   });
 }
 
+// Each stack keeps its element while it holds anything, so that what somebody
+// selects, scrolls, opens or has the focus on is left alone.
+const holders = new Map();
+const others = make("p", { class: "none" });
+let holdersOf;
+
+function addHolder(stack) {
+  const h = { text: document.createTextNode(""), ids: make("span", { class: "ids" }) };
+  h.details = make("details", {}, make("summary", {}, h.text, h.ids), make("pre", {}, stack || "Its stack is known with Settings.TrackHolders."));
+  holders.set(stack, h);
+  return h;
+}
+
 function showHolders(pool) {
   const box = $("holders");
-  const open = new Set([...box.querySelectorAll("details[open]")].map((d) => d.dataset.stack));
-  const focused = document.activeElement?.closest?.("#holders details")?.dataset.stack;
-  const all = pool.holders.map((h) => {
-    const ids = make("span", { class: "ids" }, h.ids.join(" ") + (h.count > h.ids.length ? " …" : ""));
-    const summary = make("summary", {}, `${h.count} × ${h.place || "held"}, longest ${time(h.longest)} `, ids);
-    const details = make("details", {}, summary, make("pre", {}, h.stack || "Its stack is known with Settings.TrackHolders."));
-    details.dataset.stack = h.stack;
-    details.open = open.has(h.stack);
-    return details;
+  if (holdersOf !== pool.name) {
+    holdersOf = pool.name;
+    holders.clear();
+    box.replaceChildren(others);
+  }
+  const there = new Set(pool.holders.map((h) => h.stack));
+  for (const [stack, h] of holders) {
+    if (there.has(stack)) continue;
+    h.details.remove();
+    holders.delete(stack);
+  }
+  const all = pool.holders.map((p) => {
+    const h = holders.get(p.stack) || addHolder(p.stack);
+    const text = `${p.count} × ${p.place || "held"}, longest ${time(p.longest)} `;
+    if (h.text.data !== text) h.text.data = text;
+    say(h.ids, p.ids.join(" ") + (p.count > p.ids.length ? " …" : ""));
+    return h.details;
   });
-  if (pool.more) all.push(make("p", { class: "none" }, `and ${pool.more} more, taken at other places`));
-  box.replaceChildren(...(all.length ? all : [make("p", { class: "none" }, "nobody")]));
-  if (focused !== undefined) [...box.children].find((d) => d.dataset?.stack === focused)?.querySelector("summary")?.focus();
+  arrange(box, all, others);
+  others.hidden = all.length > 0 && !pool.more;
+  say(others, all.length ? `and ${pool.more} more, taken at other places` : "nobody");
+}
+
+// arrange puts elements into this order, before end. An element that is moved
+// loses its selection, its focus and how far it is scrolled: those that stay
+// are the ones in order that weigh most, what somebody reads more than all
+// others.
+function arrange(box, all, end) {
+  const place = new Map([...box.children].map((e, i) => [e, i]));
+  const selection = getSelection();
+  const read = (e) => e.contains(document.activeElement) || (!selection.isCollapsed && selection.containsNode(e, true));
+  const best = []; // the heaviest run in order that ends with each
+  all.forEach((e, i) => {
+    if (!place.has(e)) return;
+    let before = -1;
+    for (let j = 0; j < i; j++) {
+      if (best[j] && place.get(all[j]) < place.get(e) && !(best[before]?.weight >= best[j].weight)) before = j;
+    }
+    best[i] = { weight: (best[before]?.weight ?? 0) + 1 + (e.open ? 1e3 : 0) + (read(e) ? 1e6 : 0), before };
+  });
+  let last = -1;
+  best.forEach((b, i) => {
+    if (!(best[last]?.weight >= b.weight)) last = i;
+  });
+  const stays = new Set();
+  for (; last >= 0; last = best[last].before) stays.add(all[last]);
+  for (const e of all.toReversed()) {
+    if (!stays.has(e)) box.insertBefore(e, end);
+    end = e;
+  }
 }
 
 const bad = new Set(["open failed", "down", "leaked", "lost", "misused", "hung", "call failed"]);
