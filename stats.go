@@ -137,6 +137,7 @@ type counters struct {
 	opened, openErrors, detached, lost, misused uint64
 	abandonments, leaks                         uint64
 	closedBy                                    Reasons
+	leasesSeen                                  uint64 // what the latest snapshot said
 	waitTimes, openTimes, useTimes              times
 }
 
@@ -186,6 +187,10 @@ func (p *Pool[T]) snapshot() (st Stats, waits, opens, uses times) {
 		st.Leases += leases(word)
 	}
 	st.Leases += p.trimmed - p.spent
+	// A lease counts when it is granted, and no more when its waiter turns out
+	// to have given up. A counter does not fall by that.
+	st.Leases = max(st.Leases, p.leasesSeen)
+	p.leasesSeen = st.Leases
 	// Slots beyond Size are there until they are not needed any more.
 	st.Vacant = st.Size + st.Excess - p.taken
 	st.Opening, st.Idle, st.Stale = in[opening], in[idle], in[stale]
