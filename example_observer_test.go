@@ -42,7 +42,7 @@ func ExampleObserver() {
 	st := pool.Stats()
 	fmt.Println(st.Leases, "uses;", st.ClosedBy[pools.ReasonClose], "closed with the pool")
 	fmt.Println("99 in 100 opens took less than a second:", st.Open.Quantile(0.99) < time.Second)
-	// Output:
+	// Unordered output:
 	// opened
 	// closed: close
 	// 100 uses; 1 closed with the pool
