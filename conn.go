@@ -242,21 +242,17 @@ func (p *Pool[T]) detach(c Conn[T]) (T, error) {
 		var none T
 		return none, ended
 	}
-	conn, told := c.handle.conn, false
-	defer func() {
-		if !told { // an Observer did not return, nor do we: nobody will have it
-			p.lock()
-			defer p.unlock()
-			p.detached--
-			p.runClose(conn, ReasonDestroyed, nil, func(*call, error) {}, func(*call) {})
-		}
-	}()
+	conn := c.handle.conn
 	p.lock()
 	p.detached++
 	p.free(c.handle.slot)
 	p.settle()
 	p.tellPushed(c, used)
-	p.unlock()
-	told = true
+	p.unlockOr(func() {
+		p.lock()
+		defer p.unlock()
+		p.detached--
+		p.runClose(conn, ReasonDestroyed, nil, func(*call, error) {}, func(*call) {})
+	})
 	return conn.resource, nil
 }

@@ -81,10 +81,16 @@ func (p *Pool[T]) lend(conn Conn[T], since int64) {
 // zero one. If an Observer does not return, nor does the Pop: then conn goes
 // back.
 func (p *Pool[T]) unlockFor(conn Conn[T]) {
+	p.unlockOr(func() { _ = conn.Push() })
+}
+
+// unlockOr is unlock in a call whose result nobody gets if an Observer does not
+// return: undo takes it back then.
+func (p *Pool[T]) unlockOr(undo func()) {
 	told := false
 	defer func() {
 		if !told {
-			_ = conn.Push()
+			undo()
 		}
 	}()
 	p.unlock()
