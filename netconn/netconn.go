@@ -37,6 +37,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"time"
@@ -110,15 +111,24 @@ func open[C net.Conn](ctx context.Context, dial func(ctx context.Context) (C, er
 // layer is a connection on top of another, such as [tls.Conn].
 type layer interface{ NetConn() net.Conn }
 
+// layers returns a connection and all that it runs on, the lowest last.
+func layers(conn net.Conn) iter.Seq[net.Conn] {
+	return func(yield func(net.Conn) bool) {
+		for c := conn; yield(c); {
+			l, ok := c.(layer)
+			if !ok {
+				return
+			}
+			c = l.NetConn()
+		}
+	}
+}
+
 // lowest returns what a connection runs on in the end.
 func lowest(conn net.Conn) net.Conn {
-	for {
-		l, ok := conn.(layer)
-		if !ok {
-			return conn
-		}
-		conn = l.NetConn()
+	for conn = range layers(conn) {
 	}
+	return conn
 }
 
 func closeConn(ctx context.Context, conn net.Conn) error {
@@ -150,16 +160,12 @@ func Check(conn net.Conn) error {
 
 // shaken reports whether conn has no TLS whose handshake is still to come.
 func shaken(conn net.Conn) bool {
-	for {
-		if t, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok && !t.ConnectionState().HandshakeComplete {
+	for c := range layers(conn) {
+		if t, ok := c.(interface{ ConnectionState() tls.ConnectionState }); ok && !t.ConnectionState().HandshakeComplete {
 			return false
 		}
-		l, ok := conn.(layer)
-		if !ok {
-			return true
-		}
-		conn = l.NetConn()
 	}
+	return true
 }
 
 func checkRead(conn net.Conn) error {
@@ -193,26 +199,24 @@ func checkRead(conn net.Conn) error {
 // its deadline: a record may have gone in part. A Write of nothing sends
 // nothing, and tells.
 func checkWrite(conn net.Conn) error {
-	for {
-		if t, ok := conn.(*tls.Conn); ok {
-			// The deadline is for a goroutine that still writes: it would hold
-			// this Write up.
-			if err := t.SetWriteDeadline(time.Unix(1, 0)); err != nil {
-				return err
-			}
-			if _, err := t.Write(nil); err != nil {
-				return err
-			}
-			if err := t.SetWriteDeadline(time.Time{}); err != nil {
-				return err
-			}
-		}
-		l, ok := conn.(layer)
+	for c := range layers(conn) {
+		t, ok := c.(*tls.Conn)
 		if !ok {
-			return nil
+			continue
 		}
-		conn = l.NetConn()
+		// The deadline is for a goroutine that still writes: it would hold this
+		// Write up.
+		if err := t.SetWriteDeadline(time.Unix(1, 0)); err != nil {
+			return err
+		}
+		if _, err := t.Write(nil); err != nil {
+			return err
+		}
+		if err := t.SetWriteDeadline(time.Time{}); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // tryRead returns an error if there is something to read within some time, or
