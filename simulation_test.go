@@ -2,6 +2,7 @@ package pools_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -34,12 +35,19 @@ var (
 	simulationOps  = flag.Int("ops", 1000, "TestSimulation: steps of a run")
 	simulationRuns = flag.Int("runs", 100, "TestSimulation: runs with fresh seeds")
 	simulationFor  = flag.Duration("for", 0, "TestSimulation: run for so long, instead of -runs")
+
+	// A change of the core's inside that keeps its behaviour keeps these.
+	simulationSums = flag.String("sums", "", "TestSimulation: write a checksum of the history of each of the seeds 1 to -runs to this file")
 )
 
 func TestSimulation(t *testing.T) {
 	runs, steps, began := *simulationRuns, 0, time.Now()
 	if testing.Short() {
 		runs = min(runs, 10)
+	}
+	if *simulationSums != "" {
+		writeSums(t, *simulationSums, runs)
+		return
 	}
 	if *simulationSeed != 0 {
 		runs = 1
@@ -62,6 +70,18 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	t.Logf("%d steps, all rules checked after each", steps)
+}
+
+// writeSums writes a line for each seed: it and the checksum of its history,
+// which holds public values only.
+func writeSums(t *testing.T, file string, seeds int) {
+	var sums bytes.Buffer
+	for seed := 1; seed <= seeds && !t.Failed(); seed++ {
+		fmt.Fprintf(&sums, "%d %x\n", seed, sha256.Sum256(simulate(t, uint64(seed), *simulationOps)))
+	}
+	if err := os.WriteFile(file, sums.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // The same seed gives the same history on one processor and on eight.
