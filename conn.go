@@ -17,7 +17,7 @@ import (
 // forgotten counts as lost, even if its resource is still used.
 type Conn[T any] struct {
 	handle *handle[T]
-	lease  uint64 // the word that the pop wrote: held, and this lease's number
+	lease  word // that the pop wrote: held, and this lease's number
 }
 
 // Resource returns what Connector.Open returned. It panics if this Conn was
@@ -28,7 +28,7 @@ func (c Conn[T]) Resource() T {
 		panic("pools: Resource of a zero Conn; Conns come from Pop")
 	}
 	// A revoked one still answers: its resource's own errors tell more.
-	if word := h.slot.word.Load(); word != c.lease && word != with(c.lease, watched) && word != with(c.lease, revoked) {
+	if w := h.slot.word.load(); w != c.lease && w != c.lease.with(watched) && w != c.lease.with(revoked) {
 		panic("pools: Resource of a Conn whose lease has ended (it was pushed, destroyed or detached)")
 	}
 	return h.conn.resource
@@ -43,18 +43,18 @@ func (c Conn[T]) Push() error {
 		return ErrZero
 	}
 	p := h.pool
-	if p.gate.Load()&pushesSlow != 0 {
+	if p.gate.has(pushesSlow) {
 		return p.giveBack(c, nil, false)
 	}
 	s := h.slot
-	if !s.word.CompareAndSwap(c.lease, c.lease-pushStep) { // model: push_idle
+	if !s.word.swap(c.lease, c.lease-pushStep) { // model: push_idle
 		return p.giveBack(c, nil, false)
 	}
 	s.hint() // before the look at the gate: who is woken must find the slot
 	// The slot is idle for all to see; only now is the gate read. A waiter
 	// does the two in the other order (announce, then look), so one of the
 	// two sees the other.
-	if gate := p.gate.Load(); gate&pushesLook != 0 { // model: look_at_gate
+	if gate := p.gate.load(); gate&pushesLook != 0 { // model: look_at_gate
 		p.pushed(gate, c.lease)
 	}
 	return nil
@@ -118,8 +118,12 @@ func (c Conn[T]) Uses() int {
 	if c.handle == nil {
 		return 0
 	}
-	return int(leases(c.lease) - c.handle.conn.before)
+	return uses(c.lease, c.handle.conn.before)
 }
+
+// uses is how often a connection has been lent whose slot had been lent so
+// often before.
+func uses(w word, before uint64) int { return int(w.lease() - before) }
 
 var (
 	connections atomic.Uint64                        // opened in this process
@@ -140,7 +144,7 @@ func connectionID(pool string, number uint64) string {
 // an Observer may panic, or pop.
 func (p *Pool[T]) end(c Conn[T]) (used int64, err error) {
 	s := c.handle.slot
-	if s.word.CompareAndSwap(c.lease, with(c.lease, returning)) {
+	if s.word.swap(c.lease, c.lease.with(returning)) {
 		return -1, nil
 	}
 	at := p.clock() // the wait for the lock is no part of the use
@@ -148,11 +152,11 @@ func (p *Pool[T]) end(c Conn[T]) (used int64, err error) {
 	defer p.unlock()
 	// Under the lock the keeper is out of the way, and a lease that was
 	// watched or revoked stays so unless another end of it is faster.
-	if s.word.CompareAndSwap(with(c.lease, watched), with(c.lease, returning)) {
+	if p.move(&s.cell, c.lease.with(watched), c.lease.with(returning)) {
 		s.handle.Store(c.handle)
 		return p.useEnded(s, c, at), nil
 	}
-	if s.word.CompareAndSwap(with(c.lease, revoked), with(c.lease, returning)) {
+	if p.move(&s.cell, c.lease.with(revoked), c.lease.with(returning)) {
 		used := p.useEnded(s, c, at)
 		p.close(s, ReasonRevoked, nil)
 		p.tellPushed(c, used)
@@ -189,7 +193,7 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		case destroy:
 			p.close(s, ReasonDestroyed, err)
 		case broken:
-			p.suspect(!userFault)
+			p.suspectIdle(!userFault)
 			p.close(s, ReasonBroken, err)
 		default:
 			p.returned(s, dirty)
@@ -216,7 +220,7 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 // returned is what becomes of a slot whose lease has ended well. A dirty
 // connection needs its Reset.
 func (p *Pool[T]) returned(s *slot[T], dirty bool) {
-	why := p.leaves(s)
+	why := p.mustLeave(s)
 	switch {
 	case why != 0:
 		p.close(s, why, nil)
@@ -224,10 +228,9 @@ func (p *Pool[T]) returned(s *slot[T], dirty bool) {
 	case dirty && p.connector.Reset != nil:
 		p.reset(s)
 	case p.alwaysChecks():
-		s.word.Store(with(s.word.Load(), stale))
-		p.stales++
+		p.put(&s.cell, stale)
 		p.settle()
-	case p.release(s):
+	case p.handBack(s):
 		// Handed from holder to waiter: there is no more and no less than
 		// before for anybody else.
 		p.calmQueue()
@@ -252,7 +255,7 @@ func (p *Pool[T]) detach(c Conn[T]) (T, error) {
 		p.lock()
 		defer p.unlock()
 		p.detached--
-		p.runClose(conn, ReasonDestroyed, nil, func(*call, error) {}, func(*call) {})
+		p.startClose(&closeJob[T]{p: p, conn: conn, why: ReasonDestroyed})
 	})
 	return conn.resource, nil
 }

@@ -45,7 +45,7 @@ func SetPauseLocked(step string, f func()) (end func()) {
 func NumberCalls[T any](p *Pool[T], last uint64) {
 	p.lock()
 	defer p.unlock()
-	p.begun = last
+	p.calls.begun = last
 }
 
 // SetRandom has f draw what the pools of this process draw at random, and
@@ -73,21 +73,22 @@ func Sample(on bool) (end func()) {
 
 // GateOpen reports whether the gate is as in a pool that nobody waits for.
 func GateOpen[T any](p *Pool[T]) bool {
-	return p.gate.Load()&(starving|queueing|racing) == 0
+	return !p.gate.has(gateStarving | gateQueueing | gateRacing)
 }
 
 // Starving reports whether the pool keeps strict order.
-func Starving[T any](p *Pool[T]) bool { return p.gate.Load()&starving != 0 }
+func Starving[T any](p *Pool[T]) bool { return p.gate.has(gateStarving) }
 
 // KeeperRuns reports whether the keeper's timer is set.
 func KeeperRuns[T any](p *Pool[T]) bool {
 	p.lock()
 	defer p.unlock()
-	if p.keeper == nil || !p.keeper.Stop() {
+	if p.keeper.timer == nil || !p.keeper.timer.Stop() {
 		return false
 	}
-	p.lookAt = 0
-	p.keep()
+	at := p.keeper.at
+	p.keeper.at = 0
+	p.keeper.by(at, p.now())
 	return true
 }
 
@@ -95,7 +96,7 @@ func KeeperRuns[T any](p *Pool[T]) bool {
 func Look[T any](p *Pool[T]) {
 	p.lock()
 	defer p.unlock()
-	p.tend()
+	p.look()
 	p.settle()
 }
 

@@ -21,8 +21,9 @@ type Holder struct {
 	Stack     string // of the Pop
 }
 
-// holder is what a tracked Pop leaves. It is not changed afterwards.
-type holder struct {
+// taker is the Pop that took a connection, as TrackHolders records it. It is
+// not changed afterwards.
+type taker struct {
 	lease     uint64
 	goroutine uint64
 	depth     int
@@ -42,43 +43,43 @@ func holderProfile() *pprof.Profile {
 	return pprof.NewProfile(name)
 }
 
-// newHolder is who calls now.
-func newHolder(lease uint64) *holder {
-	h := &holder{lease: leases(lease), goroutine: goroutineID()}
+// newTaker is the Pop that calls it.
+func newTaker(lease word) *taker {
+	h := &taker{lease: lease.lease(), goroutine: goroutineID()}
 	h.depth = runtime.Callers(3, h.stack[:])
 	profile.Add(h, 3)
 	return h
 }
 
-// forget lets go of who held the slot.
-func (s *slot[T]) forget() {
-	if s.holder != nil {
-		profile.Remove(s.holder)
-		s.holder = nil
+// forget lets go of the slot's taker.
+func (c *cell) forget() {
+	if c.taker != nil {
+		profile.Remove(c.taker)
+		c.taker = nil
 	}
 }
 
 // lose is called by the collector when no lease is left, or no pool.
 func (t *trace) lose() {
 	t.lost.Store(true)
-	if h := t.holder.Load(); h != nil {
+	if h := t.taker.Load(); h != nil {
 		profile.Remove(h) // also of a pool that was dropped, and removes nothing itself
 	}
 }
 
-// holderIn returns who has the slot whose word this is, or nil if nobody has
-// it or it is not known. Under the lock.
-func (s *slot[T]) holderIn(word uint64) *holder {
-	if h := s.holder; out(word) && h != nil && h.lease == leases(word) {
+// takerOf returns the Pop whose lease w is, or nil if it is not lent or the Pop
+// is not known. Under the lock.
+func (c *cell) takerOf(w word) *taker {
+	if h := c.taker; w.lent() && h != nil && h.lease == w.lease() {
 		return h
 	}
 	return nil
 }
 
 // holderOf is the same for users, with the connection's ID.
-func (p *Pool[T]) holderOf(s *slot[T], word uint64) Holder {
+func (p *Pool[T]) holderOf(s *slot[T], w word) Holder {
 	of := Holder{ID: p.id(s.conn)}
-	if h := s.holderIn(word); h != nil {
+	if h := s.takerOf(w); h != nil {
 		of.Goroutine, of.Stack = h.goroutine, h.text()
 	}
 	return of
@@ -89,7 +90,7 @@ func (p *Pool[T]) heldBy(goroutine uint64) (n int) {
 	p.lock()
 	defer p.unlock()
 	for _, s := range p.table.Load().slots {
-		if h := s.holderIn(s.word.Load()); h != nil && h.goroutine == goroutine {
+		if h := s.takerOf(s.word.load()); h != nil && h.goroutine == goroutine {
 			n++
 		}
 	}
@@ -113,7 +114,7 @@ func goroutineID() uint64 {
 
 // text writes the stack as panics do: function, file and line. It begins with
 // the function of this package that the user called.
-func (h *holder) text() string {
+func (h *taker) text() string {
 	var b strings.Builder
 	frames := runtime.CallersFrames(h.stack[:h.depth])
 	ours := true
@@ -152,11 +153,11 @@ func (p *Pool[T]) Connections() iter.Seq[Connection] {
 		texts := make(map[[stackDepth]uintptr]string) // mostly they are few
 		for _, g := range all {
 			c := Connection{
-				ID: p.id(g.conn), Slot: g.slot, State: stateNames[g.word&stateMask],
-				Age: time.Duration(now - g.conn.openedAt), Uses: int(leases(g.word) - g.conn.before),
+				ID: p.id(g.conn), Slot: g.slot, State: stateNames[g.word.state()],
+				Age: time.Duration(now - g.conn.openedAt), Uses: uses(g.word, g.conn.before),
 				For: time.Duration(now - g.since),
 			}
-			if h := g.holder; h != nil {
+			if h := g.taker; h != nil {
 				text, known := texts[h.stack]
 				if !known {
 					text = h.text()
@@ -174,15 +175,15 @@ func (p *Pool[T]) Connections() iter.Seq[Connection] {
 // glimpse is what Connections reads of a slot under the lock. The rest is
 // written out afterwards.
 type glimpse[T any] struct {
-	conn   *connection[T]
-	word   uint64
-	since  int64
-	holder *holder
-	slot   int
+	conn  *connection[T]
+	word  word
+	since int64
+	taker *taker
+	slot  int
 }
 
 func (p *Pool[T]) glance() (now int64, all []glimpse[T]) {
-	if p.gate.Load()&made == 0 {
+	if !p.gate.has(gateMade) {
 		return 0, nil
 	}
 	p.lock()
@@ -192,11 +193,11 @@ func (p *Pool[T]) glance() (now int64, all []glimpse[T]) {
 		if s.conn == nil {
 			continue
 		}
-		g := glimpse[T]{s.conn, s.word.Load(), now, nil, s.index}
+		g := glimpse[T]{s.conn, s.word.load(), now, nil, s.index}
 		if s.sinceSeen(g.word) {
 			g.since = s.seenAt
 		}
-		g.holder = s.holderIn(g.word)
+		g.taker = s.takerOf(g.word)
 		all = append(all, g)
 	}
 	return now, all

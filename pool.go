@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -16,73 +15,41 @@ import (
 // allocate nothing. Make one with [New].
 type Pool[T any] struct {
 	// Read by every Pop and Push, seldom written.
-	gate     atomic.Uint32 // what is unusual; written under mu only
-	prefix   atomic.Uint32 // how many of the first slots searches start in
-	salt     atomic.Uint32 // shakes the starts after a collision
-	table    atomic.Pointer[table[T]]
-	sampling atomic.Uint64 // which uses are timed, see sampled; written under mu
+	gate gate
+	search[T]
+	sampling atomic.Uint64 // which uses are timed, see sampled; written under the lock
 
 	// Set by New.
 	name      string
 	serial    uint64 // the order in which several pools are popped from
 	connector Connector[T]
-	settings  Settings
-	start     time.Time // the pool's clock begins
+	settings  Settings // under the lock
 
 	_ [64]byte // a contended lock does not slow the words above
 
-	// mu guards all that follows and the writing of gate. It is held for a
-	// few instructions and never while user code runs, the Logger included:
-	// unlock logs.
-	mu sync.Mutex
-	at int64 // what now returned since mu was locked; 0: it was not called
+	guard[T] // under its lock is all that follows, and the writing of gate
 
-	// The wait protocol's, see waiting.go.
-	queue                 queue[T]
-	racer                 *waiter[T] // the one that was woken to race and has not come back
-	toldFirst, toldLast   *waiter[T] // unlock sends them their tokens, in this order
-	spareFirst, spareLast *waiter[T] // for reuse, linked by next
-	spares                int
+	queue  queue[T]
+	racer  *waiter[T] // the one that was woken to race and has not come back
+	spares spares[T]
+	alarm  timer // for what the waiters and the prober wait for
+	keeper timer // for the keeper's looks
 
+	census
+	calls calls
+	pace  pace
 	opens
 	checks
+	demand
 	keeping
 	steering
-	refreshing
-	watching
+	news
 	timing
 	ending
-
-	taken   int                // slots that are not vacant
-	hung    int                // of these, kept by an abandoned call
-	calls   map[*call]struct{} // of the connector's functions that have not come back
-	running int                // of these, how many are not abandoned
-	begun   uint64             // calls so far
-
 	counters
 }
 
-// The gate says what is unusual. Its zero value lets no Pop pass, so that a
-// zero Pool is found out off the fast path.
-const (
-	made      uint32 = 1 << iota // by New
-	starving                     // the oldest waiter has waited too long: strict order, no overtaking
-	queueing                     // somebody waits for what is pushed
-	racing                       // a woken waiter is on its way
-	closed                       // Close was called
-	pausing                      // Pause was called: nothing is lent
-	shrunk                       // Size was lowered, and more is open
-	tracking                     // pops leave their stack
-	careful                      // pushes ask Broken, Reset, a Check or MaxUses
-	observing                    // an Observer wants to know of waits
-
-	popsStop   = starving | closed | pausing           // a newcomer may not take what is idle
-	popsLook   = made | popsStop | tracking            // a Pop takes the fast path when this is just made
-	pushesSlow = starving | closed | shrunk | careful  // a Push decides under the lock
-	pushesLook = queueing | starving | closed | shrunk // a Push that has made its slot idle has more to do
-)
-
-var pools atomic.Uint64 // made in this process
+var poolsMade atomic.Uint64 // in this process
 
 // New makes a pool. It opens nothing itself: connections are opened when they
 // are first needed, and in the background with MinIdle; see also Fill. All
@@ -101,19 +68,19 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 	}
 	p := &Pool[T]{
 		name:      name,
-		serial:    pools.Add(1),
+		serial:    poolsMade.Add(1),
 		connector: connector,
-		start:     time.Now().Add(-1),
-		calls:     make(map[*call]struct{}),
 	}
-	p.window = firstWindow
-	p.typicalOpen = unknownOpen
-	p.done = make(chan struct{})
+	p.epoch = time.Now().Add(-1)
+	p.alarm, p.keeper = newTimer(p, (*Pool[T]).onAlarm), newTimer(p, (*Pool[T]).onKeeper)
+	p.calls.active = make(map[*call]struct{})
+	p.pace = newPace()
+	p.ending.done = make(chan struct{})
 	p.refreshed = 1
 	if !unsampled.Load() {
 		p.sampling.Store(everySample)
 	}
-	p.gate.Store(made)
+	p.gate.set(gateMade, true)
 	p.lock()
 	defer p.unlock()
 	p.apply(settings)
@@ -124,7 +91,7 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 // finished opening. It waits until ctx ends, at most WaitTimeout; its error
 // is then a [*PopError]. Give the connection back with [Conn.Push].
 func (p *Pool[T]) Pop(ctx context.Context) (Conn[T], error) {
-	if p.gate.Load()&popsLook == made && ctx.Err() == nil {
+	if p.gate.load()&popsLook == gateMade && ctx.Err() == nil {
 		if h, lease := p.take(); h != nil {
 			conn := Conn[T]{h, lease}
 			if p.sampled(h, lease) {
@@ -140,13 +107,13 @@ func (p *Pool[T]) Pop(ctx context.Context) (Conn[T], error) {
 func (p *Pool[T]) popSlow(ctx context.Context) (Conn[T], error) {
 	conn, err := p.popAnyhow(ctx)
 	if e, ok := err.(*PopError); ok {
-		p.count(e)
+		p.countSlots(e)
 	}
 	return conn, err
 }
 
 func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
-	if p.gate.Load()&made == 0 {
+	if !p.gate.has(gateMade) {
 		return Conn[T]{}, ErrZero
 	}
 	if ctx.Err() != nil {
@@ -164,7 +131,7 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 }
 
 // mayTake reports whether a newcomer may take what is idle.
-func (p *Pool[T]) mayTake() bool { return p.gate.Load()&(made|popsStop) == made }
+func (p *Pool[T]) mayTake() bool { return p.gate.load()&(gateMade|popsStop) == gateMade }
 
 // TryPop takes an idle connection if there is one. It never waits, opens or
 // checks, so it takes none that would have to be checked first: with CheckAfter
@@ -242,14 +209,14 @@ func (p *Pool[T]) Settings() Settings {
 // does not do) and those that may still be opened. A pool that is closed or
 // paused has none.
 func (p *Pool[T]) Available() int {
-	if p.gate.Load()&(made|closed|pausing) != made {
+	if p.gate.load()&(gateMade|gateClosed|gatePaused) != gateMade {
 		return 0
 	}
 	p.lock()
 	defer p.unlock()
-	n := max(p.settings.Size-p.taken, 0)
+	n := max(p.settings.Size-p.taken(), 0)
 	for _, s := range p.table.Load().slots {
-		if unused(s.word.Load()) {
+		if s.word.load().unused() {
 			n++
 		}
 	}
@@ -265,82 +232,6 @@ func (p *Pool[T]) takeConn() (Conn[T], bool) {
 	conn := Conn[T]{h, lease}
 	p.lend(conn, 0)
 	return conn, true
-}
-
-// clock is nanoseconds since New, and at least 1.
-func (p *Pool[T]) clock() int64 { return int64(time.Since(p.start)) }
-
-// now is clock as of its first call since the lock was taken: to read a clock
-// takes longer than most else that is done under the lock.
-func (p *Pool[T]) now() int64 {
-	if p.at == 0 {
-		p.at = p.clock()
-	}
-	return p.at
-}
-
-// lock takes mu. It tries for about as long as mu is held before it parks:
-// the unlock that wakes a goroutine parked here would run it next, before the
-// waiter that was just granted a connection.
-func (p *Pool[T]) lock() {
-	for range lockTries {
-		if p.mu.TryLock() {
-			return
-		}
-	}
-	p.mu.Lock()
-}
-
-// unlock unlocks and then does what must not happen under the lock: it tells
-// the waiters, and observers and the log, which may use the pool.
-func (p *Pool[T]) unlock() {
-	told, r := p.unlockOnly()
-	tellAll(told)
-	p.report(r)
-}
-
-// unlockOwn is unlock in a goroutine of the pool's own, where a panic of an
-// Observer or a Logger would end the program.
-func (p *Pool[T]) unlockOwn() {
-	told, r := p.unlockOnly()
-	tellAll(told)
-	defer func() {
-		if v := recover(); v != nil {
-			r.panicked(v)
-		}
-	}()
-	p.report(r)
-}
-
-// unlockFirst is unlock for who holds other locks too: the rest is for later.
-func (p *Pool[T]) unlockFirst() (tell, report func()) {
-	told, r := p.unlockOnly()
-	return func() { tellAll(told) }, func() { p.report(r) }
-}
-
-func (p *Pool[T]) unlockOnly() (told *waiter[T], r report) {
-	if p.happened != nil {
-		p.telling.Add(1)
-		r = report{p.happened, p.name, p.start, p.settings.Observer, p.settings.Logger}
-		p.happened = nil
-	}
-	told = p.toldFirst
-	p.toldFirst, p.toldLast, p.at = nil, nil, 0
-	p.mu.Unlock()
-	return told, r
-}
-
-const lockTries = 200
-
-// setGate sets or clears bits of the gate. Under the lock.
-func (p *Pool[T]) setGate(bits uint32, on bool) {
-	gate := p.gate.Load()
-	switch {
-	case on && gate&bits != bits:
-		p.gate.Store(gate | bits)
-	case !on && gate&bits != 0:
-		p.gate.Store(gate &^ bits)
-	}
 }
 
 // settingsError is the faults that New or Configure found.

@@ -19,9 +19,10 @@ func AtRest[T any](p *Pool[T]) error {
 	}
 	var are [states]int
 	for _, s := range p.table.Load().slots {
-		are[s.word.Load()&stateMask]++
+		are[s.word.load().state()]++
 	}
-	n, gate := p.queue.len, p.gate.Load()
+	unused := are[idle] + are[stale] + are[suspected]
+	n, gate := p.queue.len, p.gate.load()
 	live := 0
 	queued := make(map[*waiter[T]]bool)
 	for w := p.queue.first; w != nil; w = w.next {
@@ -35,39 +36,38 @@ func AtRest[T any](p *Pool[T]) error {
 	wrong(live != n, "%d waiters' ctx ended and they are still there", n-live)
 	if n > 0 && !p.closed {
 		wrong(are[idle] > 0 && !p.paused, "%d wait beside %d idle ones", n, are[idle])
-		wrong(are[stale] > 0 && p.forWaiters < n && !p.paused && !p.checksSpent(), "%d wait beside %d that should be checked", n, are[stale])
-		room := p.settings.Size - p.taken
-		hopes := p.opening + p.aboutIdle
+		wrong(are[stale]+are[suspected] > 0 && p.forWaiters < n && !p.paused && !p.checksSpent(), "%d wait beside %d that should be checked", n, are[stale]+are[suspected])
+		room := p.settings.Size - p.taken()
+		hopes := p.in[opening] + p.aboutIdle()
 		if p.failingSince != 0 {
 			hopes -= p.byKeeper
 		}
-		wrong(room > 0 && p.opening < p.window && n > hopes && !p.down() && !p.paused && p.nextTry <= p.now(),
-			"%d wait beside room for %d, %d opens and a window of %d", n, room, p.opening, p.window)
-		wrong(p.alarmAt == 0, "%d wait and no alarm is set", n)
+		wrong(room > 0 && p.in[opening] < p.pace.window && n > hopes && !p.pace.down() && !p.paused && p.pace.nextTry <= p.now(),
+			"%d wait beside room for %d, %d opens and a window of %d", n, room, p.in[opening], p.pace.window)
+		wrong(p.alarm.at == 0, "%d wait and no alarm is set", n)
 	}
-	wrong(p.excess() > 0 && are[idle]+are[stale] > 0, "%d are too many and %d are idle", p.excess(), are[idle]+are[stale])
-	wrong(p.excess() > 0 && gate&shrunk == 0, "%d are too many and the gate does not say so", p.excess())
-	wrong(p.taken > p.settings.Size+p.opening+are[closing] && are[idle]+are[stale] > 0 && !p.closed, "%d are taken, Size is %d, and %d are idle", p.taken, p.settings.Size, are[idle]+are[stale])
-	wrong(p.taken <= p.settings.Size && gate&shrunk != 0 && !p.closed, "nothing is too many and the gate says shrunk")
-	wrong((gate&pausing != 0) != p.paused, "paused: %v, and the gate says so: %v", p.paused, gate&pausing != 0)
-	wrong(p.taken != len(p.table.Load().slots)-are[vacant], "%d are not vacant, %d were counted", len(p.table.Load().slots)-are[vacant], p.taken)
-	wrong(p.opening != are[opening], "%d are opening, %d were counted", are[opening], p.opening)
-	wrong(p.gone != are[closing]+are[abandoned], "%d are closing or hung, %d were counted", are[closing]+are[abandoned], p.gone)
-	wrong(p.hung != are[abandoned], "%d are hung, %d were counted", are[abandoned], p.hung)
-	wrong(p.aboutIdle != are[checking]+are[resetting], "%d are checked or reset, %d were counted", are[checking]+are[resetting], p.aboutIdle)
-	open := p.taken - p.opening - p.hung
-	wrong(open > 0 && !p.closed && p.lookAt == 0, "%d are open and the keeper sleeps", open)
-	suspects := 0
-	for i, s := range p.table.Load().slots {
-		state := s.word.Load() & stateMask
-		if s.suspected && state == stale {
-			suspects++
-		}
+	size, taken := p.settings.Size, p.taken()
+	wrong(p.excess(size) > 0 && unused > 0, "%d are too many and %d are idle", p.excess(size), unused)
+	wrong(p.excess(size) > 0 && gate&gateShrunk == 0, "%d are too many and the gate does not say so", p.excess(size))
+	wrong(taken > size+are[opening]+are[closing] && unused > 0 && !p.closed, "%d are taken, Size is %d, and %d are idle", taken, size, unused)
+	wrong(taken <= size && gate&gateShrunk != 0 && !p.closed, "nothing is too many and the gate says shrunk")
+	wrong((gate&gatePaused != 0) != p.paused, "paused: %v, and the gate says so: %v", p.paused, gate&gatePaused != 0)
+	slots := p.table.Load().slots
+	wrong(p.slots != len(slots), "%d slots, %d were counted", len(slots), p.slots)
+	var counted [states]int
+	for s, n := range are {
+		counted[class[s]] += n
+	}
+	wrong(counted != p.in, "the slots are %v, %v were counted", counted, p.in)
+	open := taken - are[opening] - are[hung]
+	wrong(open > 0 && !p.closed && p.keeper.at == 0, "%d are open and the keeper sleeps", open)
+	for i, s := range slots {
+		w := s.word.load()
 		wrong(s.index != i, "slot %d is at %d", s.index, i)
-		wrong(s.suspected && state == idle, "slot %d is suspected and idle", i)
-		wrong((s.generation != 0) != (s.conn != nil || state == opening), "slot %d is of generation %d, state %d", i, s.generation, state)
+		wrong((s.generation != 0) != (s.conn != nil || w.state() == opening), "slot %d is of generation %d, state %d", i, s.generation, w.state())
+		wrong((p.vacancies.next(i) == i) != (w.state() == vacant), "slot %d is of state %d, vacant: %v", i, w.state(), p.vacancies.next(i) == i)
+		wrong((p.uncheckeds.next(i) == i) != w.unchecked(), "slot %d is of state %d, to be checked: %v", i, w.state(), p.uncheckeds.next(i) == i)
 	}
-	wrong(suspects != p.suspects, "%d are suspected, %d were counted", suspects, p.suspects)
 	for _, r := range p.refreshes {
 		left := 0
 		for _, s := range p.table.Load().slots {
@@ -78,14 +78,13 @@ func AtRest[T any](p *Pool[T]) error {
 		wrong(left != r.left, "a Refresh has %d left, %d were counted", left, r.left)
 	}
 	wrong(n > 0 && p.closed, "%d wait for a closed pool", n)
-	wrong(p.racer != nil || gate&racing != 0, "somebody races")
-	wrong((gate&queueing != 0) != (n > 0), "%d wait and the gate says queueing: %v", n, gate&queueing != 0)
-	wrong(gate&starving != 0 && n == 0, "nobody waits and the gate says starving")
-	wrong(p.toldFirst != nil || p.toldLast != nil, "somebody is to be told")
-	wrong(are[stale] != p.stales, "%d are stale, %d were counted", are[stale], p.stales)
+	wrong(p.racer != nil || gate&gateRacing != 0, "somebody races")
+	wrong((gate&gateQueueing != 0) != (n > 0), "%d wait and the gate says queueing: %v", n, gate&gateQueueing != 0)
+	wrong(gate&gateStarving != 0 && n == 0, "nobody waits and the gate says starving")
+	wrong(p.told.first != nil || p.told.last != nil, "somebody is to be told")
 
 	spare := make(map[*waiter[T]]bool)
-	for w := p.spareFirst; w != nil && !spare[w]; w = w.next {
+	for w := p.spares.first; w != nil && !spare[w]; w = w.next {
 		spare[w] = true
 		wrong(queued[w], "a spare waiter is in the queue")
 		if !w.back.Load() {
@@ -94,8 +93,8 @@ func AtRest[T any](p *Pool[T]) error {
 		}
 		wrong(len(w.token) > 0, "a spare waiter has a token")
 		wrong(w.ctx != nil || w.handle != nil || w.err != nil || w.nextTold != nil, "a spare waiter keeps something alive")
-		wrong(w.next == nil && w != p.spareLast, "the last spare waiter is not the last")
+		wrong(w.next == nil && w != p.spares.last, "the last spare waiter is not the last")
 	}
-	wrong(len(spare) != p.spares, "%d are spare, %d were counted", len(spare), p.spares)
+	wrong(len(spare) != p.spares.len, "%d are spare, %d were counted", len(spare), p.spares.len)
 	return errors.Join(faults...)
 }

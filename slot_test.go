@@ -141,7 +141,7 @@ func TestGroupThatIsNotEmptyAnyMore(t *testing.T) {
 		_, _ = all[size-1].Push(), all[size-2].Push()
 	}
 	pause.Store(&push)
-	h, lease := p.searchGroup(p.table.Load(), 2, 0)
+	h, lease := p.takeAmong(p.table.Load(), 2, 0)
 	pause.Store(nil)
 	if !pushed || h == nil {
 		t.Fatalf("pushed: %v, found: %v", pushed, h)
@@ -198,7 +198,7 @@ func TestWaitingAllocatesNothing(t *testing.T) {
 		start <- struct{}{}
 		for range 1000 {
 			runtime.Gosched()
-			if p.gate.Load()&queueing != 0 {
+			if p.gate.has(gateQueueing) {
 				waited++
 				break
 			}
@@ -214,21 +214,21 @@ func TestWaitingAllocatesNothing(t *testing.T) {
 
 // FuzzWord: a lease's word survives nothing but its own end.
 func FuzzWord(f *testing.F) {
-	f.Add(uint64(7), uint64(idle), uint64(held))
-	f.Fuzz(func(t *testing.T, number, a, b uint64) {
+	f.Add(uint64(7), uint8(idle), uint8(held))
+	f.Fuzz(func(t *testing.T, number uint64, a, b uint8) {
 		number &= 1<<60 - 1
-		a, b = a%states, b%states
-		word := number<<stateBits | a
-		if leases(word) != number || word&stateMask != a {
-			t.Fatalf("%x: lease %d, state %d", word, leases(word), word&stateMask)
+		was, is := state(a)%states, state(b)%states
+		w := (word(number) * oneLease).with(was)
+		if w.lease() != number || w.state() != was {
+			t.Fatalf("%x: lease %d, state %d", w, w.lease(), w.state())
 		}
-		if next := with(word, b); leases(next) != number || next&stateMask != b {
-			t.Fatalf("%x with %d is %x", word, b, next)
+		if next := w.with(is); next.lease() != number || next.state() != is {
+			t.Fatalf("%x with %d is %x", w, is, next)
 		}
-		if a == idle && number < 1<<60-1 {
-			lease := word + popStep
-			if lease&stateMask != held || leases(lease) != number+1 || lease-pushStep != with(lease, idle) {
-				t.Fatalf("%x: pop makes %x", word, lease)
+		if was == idle && number < 1<<60-1 {
+			lease := w + popStep
+			if lease.state() != held || lease.lease() != number+1 || lease-pushStep != lease.with(idle) {
+				t.Fatalf("%x: pop makes %x", w, lease)
 			}
 		}
 	})
@@ -294,10 +294,10 @@ func FuzzHints(f *testing.F) {
 				t.Fatalf("%d of %d are out, and none is found", len(out), n)
 			}
 			for _, s := range p.table.Load().slots {
-				if s.word.Load()&stateMask != idle {
+				if s.word.load().state() != idle {
 					continue
 				}
-				if g := s.group.Load(); g.bits.Load()&(1<<(s.index%64)) == 0 || g.head.Load()&g.headBit == 0 {
+				if g := s.hints.Load(); g.bits.Load()&(1<<(s.index%64)) == 0 || g.head.Load()&g.headBit == 0 {
 					t.Fatalf("slot %d is idle and cannot be found", s.index)
 				}
 			}
@@ -334,9 +334,9 @@ func TestNoWordComesTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := p.table.Load().slots[0]
-		before, conn := s.word.Load(), s.conn
+		before, conn := s.word.load(), s.conn
 		p.lock()
-		p.suspect(true)
+		p.suspectIdle(true)
 		p.unlock()
 		lease, err := p.Pop(t.Context())
 		if err != nil {
@@ -345,8 +345,8 @@ func TestNoWordComesTwice(t *testing.T) {
 		if s.conn == conn {
 			t.Fatal("the connection was not replaced")
 		}
-		if leases(lease.lease) <= leases(before)+1 {
-			t.Errorf("the new connection's first lease is %d, the old one's would have been %d", leases(lease.lease), leases(before)+1)
+		if lease.lease.lease() <= before.lease()+1 {
+			t.Errorf("the new connection's first lease is %d, the old one's would have been %d", lease.lease.lease(), before.lease()+1)
 		}
 		if st := p.Stats(); st.Leases != 1 {
 			t.Errorf("%d leases were lent", st.Leases)

@@ -134,6 +134,7 @@ func (r *Reasons) UnmarshalJSON(data []byte) error {
 // counters are guarded by the pool's lock.
 type counters struct {
 	refused, timedOut                           uint64 // of the waits
+	passedUp                                    uint64 // leases that went to waiters that gave up at that instant
 	opened, openErrors, detached, lost, misused uint64
 	abandonments, leaks                         uint64
 	closedBy                                    Reasons
@@ -152,7 +153,7 @@ func (c *counters) waitFailed(reason error) {
 // Stats returns a snapshot. It reads each slot once, under the pool's lock:
 // about a nanosecond a slot, and a microsecond or two for the histograms.
 func (p *Pool[T]) Stats() Stats {
-	if p.gate.Load()&made == 0 {
+	if !p.gate.has(gateMade) {
 		return Stats{}
 	}
 	st, waits, opens, uses := p.snapshot()
@@ -170,32 +171,32 @@ func (p *Pool[T]) snapshot() (st Stats, waits, opens, uses times) {
 		Waits: waits.count, WaitsFailed: p.refused, TimedOut: p.timedOut,
 		Opened: p.opened, OpenErrors: p.openErrors, ClosedBy: p.closedBy, Detached: p.detached,
 		Leaks: p.leaks, Lost: p.lost, Misused: p.misused, Abandonments: p.abandonments,
-		Paused: p.paused, Down: p.down(), Excess: max(p.taken-p.settings.Size, 0),
+		Paused: p.paused, Down: p.pace.down(), Excess: max(p.taken()-p.settings.Size, 0),
 	}
 	for _, n := range p.closedBy {
 		st.Closed += n
 	}
-	for c := range p.calls {
+	for c := range p.calls.active {
 		if c.abandoned {
 			st.Abandoned++
 		}
 	}
 	var in [states]int
 	for _, s := range p.table.Load().slots {
-		word := s.word.Load()
-		in[word&stateMask]++
-		st.Leases += leases(word)
+		w := s.word.load()
+		in[w.state()]++
+		st.Leases += w.lease()
 	}
-	st.Leases += p.trimmed - p.spent
+	st.Leases += p.trimmed - p.opens.begun - p.passedUp
 	// A lease counts when it is granted, and no more when its waiter turns out
 	// to have given up. A counter does not fall by that.
 	st.Leases = max(st.Leases, p.leasesSeen)
 	p.leasesSeen = st.Leases
 	// Slots beyond Size are there until they are not needed any more.
-	st.Vacant = st.Size + st.Excess - p.taken
-	st.Opening, st.Idle, st.Stale = in[opening], in[idle], in[stale]
+	st.Vacant = st.Size + st.Excess - p.taken()
+	st.Opening, st.Idle, st.Stale = in[opening], in[idle], in[stale]+in[suspected]
 	st.Held, st.Revoked, st.Checking, st.Resetting = in[held]+in[watched], in[revoked], in[checking], in[resetting]
-	st.Returning, st.Closing, st.Hung = in[returning], in[closing], in[abandoned]
+	st.Returning, st.Closing, st.Hung = in[returning], in[closing], in[hung]
 	return st, waits, opens, uses
 }
 
@@ -203,28 +204,28 @@ func (p *Pool[T]) snapshot() (st Stats, waits, opens, uses times) {
 // queue (any more), without what count adds. Under the lock.
 func (p *Pool[T]) failure(since int64, reason error) *PopError {
 	e := &PopError{
-		Pool: p.name, Size: p.settings.Size, Opening: p.opening, Waiting: p.queue.len,
+		Pool: p.name, Size: p.settings.Size, Opening: p.in[opening], Waiting: p.queue.len,
 		Waited: time.Duration(p.now() - since), Err: reason,
 	}
-	if p.down() {
+	if p.pace.down() {
 		e.OpenErr, e.openErrIsOurs = p.openErr, p.openErrAt >= since
 	}
 	return e
 }
 
-// count adds what the slots are to the error of a Pop, in the goroutine of
+// countSlots adds what the slots are to the error of a Pop, in the goroutine of
 // that Pop. It needs no lock (but with TrackHolders), so that ten thousand
 // Pops that fail at once do not hold it for long.
-func (p *Pool[T]) count(e *PopError) {
+func (p *Pool[T]) countSlots(e *PopError) {
 	for _, s := range p.table.Load().slots {
-		switch word := s.word.Load(); {
-		case out(word):
+		switch w := s.word.load(); {
+		case w.lent():
 			e.Held++
-		case unused(word):
+		case w.unused():
 			e.Idle++
 		}
 	}
-	if p.gate.Load()&tracking != 0 {
+	if p.gate.has(gateTracking) {
 		e.Own = p.heldBy(goroutineID())
 	}
 }

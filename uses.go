@@ -24,9 +24,9 @@ const (
 // moves on by the golden ratio (the number begins at bit 4), which spreads any
 // part evenly over the leases, and in step with no rhythm of a load; each
 // slot begins at another place.
-func (p *Pool[T]) sampled(h *handle[T], lease uint64) bool {
+func (p *Pool[T]) sampled(h *handle[T], lease word) bool {
 	const golden, silver = 0x9E3779B97F4A7C15 >> stateBits, 0xD413CCCFE7799215
-	return lease*golden+uint64(h.slot.index)*silver <= p.sampling.Load()
+	return uint64(lease)*golden+uint64(h.slot.index)*silver <= p.sampling.Load()
 }
 
 // timing is the part of the pool that the samples own.
@@ -49,22 +49,22 @@ func (p *Pool[T]) everyUse() bool {
 // lend does for a lease that begins what somebody wants to know of it. since
 // is when its Pop began to wait; 0: it did not.
 func (p *Pool[T]) lend(conn Conn[T], since int64) {
-	track, timed := p.gate.Load()&tracking != 0, p.sampled(conn.handle, conn.lease)
+	track, timed := p.gate.has(gateTracking), p.sampled(conn.handle, conn.lease)
 	if !track && !timed {
 		return
 	}
-	var h *holder
+	var h *taker
 	if track {
-		h = newHolder(conn.lease)
+		h = newTaker(conn.lease)
 	}
 	p.lock()
 	s := conn.handle.slot
 	if h != nil {
-		s.holder = h
-		s.conn.trace.holder.Store(h)
+		s.taker = h
+		s.conn.trace.taker.Store(h)
 	}
 	if timed && p.sampled(conn.handle, conn.lease) { // others may have made it seldom meanwhile
-		s.use = timedUse{leases(conn.lease), p.now(), p.weight()}
+		s.use = timedUse{conn.lease.lease(), p.now(), p.weight()}
 		if p.observes(EventPopped) {
 			e := Event{Kind: EventPopped}
 			if since != 0 {
@@ -73,7 +73,7 @@ func (p *Pool[T]) lend(conn Conn[T], since int64) {
 			p.happen(e, conn.handle.conn, nil)
 		}
 	}
-	s.word.CompareAndSwap(conn.lease, with(conn.lease, watched)) // model: watch; else it was revoked
+	p.move(&s.cell, conn.lease, conn.lease.with(watched)) // model: watch; else it was revoked
 	p.unlockFor(conn)
 }
 
@@ -123,7 +123,7 @@ var unsampled atomic.Bool
 // use took, or less than 0.
 func (p *Pool[T]) useEnded(s *slot[T], c Conn[T], at int64) int64 {
 	s.forget()
-	if s.use.lease != leases(c.lease) {
+	if s.use.lease != c.lease.lease() {
 		return -1
 	}
 	used := max(at-s.use.from, 0)

@@ -30,7 +30,7 @@ func TestCrowdOfSamples(t *testing.T) {
 	}
 	held := func() (n int) {
 		for _, s := range p.table.Load().slots {
-			if s.word.Load()&stateMask == held {
+			if s.word.load().state() == held {
 				n++
 			}
 		}

@@ -1,7 +1,6 @@
 package pools
 
 import (
-	"context"
 	"errors"
 	"fmt"
 )
@@ -14,7 +13,7 @@ import (
 // then the gate says shrunk, and every push goes the slow way. Slots beyond
 // Size stay in the table until the last of them are vacant.
 
-// steering is the part of the pool that steering owns.
+// steering is what the pool knows of its settings. Under the lock.
 type steering struct {
 	version uint64 // how often the settings were changed
 	paused  bool
@@ -32,7 +31,7 @@ type steering struct {
 // Timeouts hold for calls that begin later, WaitTimeout for those that wait
 // already.
 func (p *Pool[T]) Configure(change func(*Settings)) error {
-	if p.gate.Load()&made == 0 {
+	if !p.gate.has(gateMade) {
 		return ErrZero
 	}
 	if change == nil {
@@ -47,7 +46,7 @@ type configurable interface {
 	plan() plan
 	suits(s *Settings) error
 	lock()
-	unlockFirst() (tell, report func())
+	unlockLater() (tell, report func())
 	stillAt(version uint64) (bool, error)
 	apply(s Settings)
 }
@@ -95,7 +94,7 @@ func applyAll(all []AnyPool, plans []plan) (applied bool, err error) {
 		// First all locks, then what must not happen under any.
 		var tell, report []func()
 		for _, p := range all {
-			t, r := p.unlockFirst()
+			t, r := p.unlockLater()
 			tell, report = append(tell, t), append(report, r)
 		}
 		for _, rest := range append(tell, report...) {
@@ -140,58 +139,31 @@ func (p *Pool[T]) stillAt(version uint64) (bool, error) {
 func (p *Pool[T]) apply(s Settings) {
 	p.settings = s
 	p.version++
-	p.setGate(tracking, s.TrackHolders)
-	p.setGate(observing, p.observes(EventWaited))
+	p.gate.set(gateTracking, s.TrackHolders)
+	p.gate.set(gateObserving, p.observes(EventWaited))
 	if p.everyUse() {
 		p.sampling.Store(everySample)
 	}
-	p.setGate(careful, p.connector.Broken != nil || p.connector.Reset != nil || p.alwaysChecks() || s.MaxUses != NoLimit)
+	p.gate.set(gateCareful, p.connector.Broken != nil || p.connector.Reset != nil || p.alwaysChecks() || s.MaxUses != NoLimit)
 	if t := p.table.Load(); t == nil || len(t.slots) < s.Size {
 		p.table.Store(newTable(s.Size, t))
+		p.resize(s.Size)
 	}
 	p.shed()
-	p.setPace()
+	p.setEvery()
 	p.lackIdle = 0 // the next look knows
 	if p.alwaysChecks() {
-		p.makeStale()
+		p.makeAllStale()
 	}
-	p.nextTry = min(p.nextTry, p.now()+p.tryGap())
-	if p.taken > 0 || s.MinIdle > 0 {
+	p.pace.limit(p.now(), s.MaxOpensPerSecond)
+	if p.taken() > 0 || s.MinIdle > 0 {
 		p.lookNoLaterThan(p.now()) // by the new times
 	}
 	if p.version > 1 {
-		for _, f := range p.fills {
-			f.tell(nil) // Size may be less than it wants
-		}
-		p.settle() // model: resize
+		p.tellFills(nil) // Size may be less than they want
+		p.settle()       // model: resize
 		p.trim()
 	}
-}
-
-// excess is how many connections are to be closed because Size was lowered.
-// Opens under way do not count before they have succeeded: a connection that
-// is there is worth more than one that may hang. Hung calls that keep their
-// slot count, since the server may still see them.
-func (p *Pool[T]) excess() int {
-	return p.taken - p.opening - (p.gone - p.hung) - p.settings.Size
-}
-
-// shed closes idle connections that are too many. It is called when there may
-// be more idle ones, or more in excess; what comes back otherwise leaves.
-func (p *Pool[T]) shed() {
-	// Before the look at the slots: a Push makes its slot idle and then looks
-	// at the gate, so that one of the two sees the other.
-	p.setGate(shrunk, p.excess() > 0)
-	slots := p.table.Load().slots
-	for i := len(slots) - 1; i >= 0 && p.excess() > 0; i-- {
-		s := slots[i]
-		word := s.word.Load()
-		if unused(word) && p.takeOut(s, word) {
-			p.close(s, ReasonResize, nil)
-		}
-	}
-	pauseCall("shed", lockedMaybe)
-	p.setGate(shrunk, p.excess() > 0)
 }
 
 // trim takes vacant slots beyond Size out of the table.
@@ -199,15 +171,15 @@ func (p *Pool[T]) trim() {
 	t := p.table.Load()
 	n := len(t.slots)
 	for ; n > p.settings.Size; n-- {
-		word := t.slots[n-1].word.Load()
-		if word&stateMask != vacant {
+		w := t.slots[n-1].word.load()
+		if w.state() != vacant {
 			break
 		}
-		p.trimmed += leases(word)
+		p.trimmed += w.lease()
 	}
 	if n < len(t.slots) {
 		p.table.Store(newTable(n, &table[T]{slots: t.slots[:n]}))
-		p.firstVacant = min(p.firstVacant, n)
+		p.resize(n)
 	}
 }
 
@@ -221,7 +193,7 @@ func (p *Pool[T]) Pause() { p.setPaused(true) }
 func (p *Pool[T]) Resume() { p.setPaused(false) }
 
 func (p *Pool[T]) setPaused(on bool) {
-	if p.gate.Load()&made == 0 {
+	if !p.gate.has(gateMade) {
 		return
 	}
 	p.lock()
@@ -230,55 +202,7 @@ func (p *Pool[T]) setPaused(on bool) {
 		return
 	}
 	p.paused = on
-	p.setGate(pausing, on)
-	for _, f := range p.fills {
-		f.tell(nil)
-	}
+	p.gate.set(gatePaused, on)
+	p.tellFills(nil)
 	p.settle() // model: pause, resume
-}
-
-// RevokeAll ends every lease and returns how many there were. It is a tool
-// for operators whose connections do not come back. Nothing is closed under
-// its holder: [Connector.Abort], if there is one, interrupts what the holder
-// is doing, and its Push then closes the connection and returns ErrRevoked.
-// Until then the slot is taken, since the holder may still be using it.
-func (p *Pool[T]) RevokeAll() int {
-	if p.gate.Load()&made == 0 {
-		return 0
-	}
-	p.lock()
-	defer p.unlock()
-	return p.revokeAll()
-}
-
-// revokeAll marks every lease as ended, and aborts what its holder does.
-func (p *Pool[T]) revokeAll() (n int) {
-	for _, s := range p.table.Load().slots {
-		word := s.word.Load()
-		state := word & stateMask
-		if (state == held || state == watched) && s.word.CompareAndSwap(word, with(word, revoked)) { // model: revoke
-			n++
-			p.abort(s.conn.resource)
-		}
-	}
-	if n > 0 {
-		p.happen(Event{Kind: EventRevoked, Count: n}, nil, nil)
-	}
-	return n
-}
-
-// abort calls Connector.Abort, if there is one, in the background.
-func (p *Pool[T]) abort(resource T) {
-	if p.connector.Abort == nil {
-		return
-	}
-	ended := func(_ *call, err error) {
-		if err != nil {
-			p.happen(Event{Kind: EventCallFailed, Call: "Abort", Err: err}, nil, nil)
-		}
-	}
-	p.run("Abort", context.Background(), p.settings.CloseTimeout, func(context.Context) error {
-		p.connector.Abort(resource)
-		return nil
-	}, ended, ended)
 }

@@ -3,28 +3,12 @@ package pools
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 )
 
 // A Refresh replaces connections. It gives each its turn, counts those of an
-// older generation that are left, and belongs to the pool: whoever called it
-// only waits.
-
-// refreshing is the part of the pool that Refreshes own.
-type refreshing struct {
-	refreshes []*refresh // with old connections left, whether somebody waits for it or not
-	lackFresh int        // new connections that the last Refresh did not live to see begun
-	refreshed uint64     // Refreshes so far, and one
-}
-
-// refresh is a Refresh that is not over: old connections are left.
-type refresh struct {
-	filler            // wants as many connections open as there were
-	generation uint64 // connections of an older one are to go
-	left       int    // so many are still there
-	proved     bool   // a new one could be opened
-}
+// older generation that are left, and belongs to the pool: its caller only
+// waits.
 
 // Refresh replaces every connection that is open or being opened, for new
 // credentials, certificates or servers behind one name. Over is the time
@@ -42,7 +26,7 @@ type refresh struct {
 // that says how many are left; the replacing goes on without it. A holder
 // that calls it waits for itself: give ctx a deadline.
 func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
-	if p.gate.Load()&made == 0 {
+	if !p.gate.has(gateMade) {
 		return ErrZero
 	}
 	if over < 0 || over > longest {
@@ -77,15 +61,14 @@ func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
 	p.refreshed++
 	r := &refresh{filler: *p.newFiller(), generation: p.refreshed}
 	slots := p.table.Load().slots
-	old := func(s *slot[T]) bool { return s.generation != 0 }
 	for _, s := range slots {
-		if old(s) {
+		if s.generation != 0 {
 			r.left++
 		}
 	}
 	turn := 0
 	for _, s := range slots {
-		if old(s) {
+		if s.generation != 0 {
 			turn++
 			at := p.now() + int64(over)/int64(r.left)*int64(turn)
 			if s.refreshAt == 0 || at < s.refreshAt {
@@ -94,10 +77,8 @@ func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
 		}
 	}
 	if r.left > 0 && !p.closed {
-		r.n = p.openNow()
-		p.refreshes = append(p.refreshes, r)
-		p.fills = append(p.fills, &r.filler)
-		p.countFilling()
+		r.n = p.alive()
+		p.addRefresh(r)
 	}
 	return r
 }
@@ -128,44 +109,18 @@ func (p *Pool[T]) takeTurns() (next int64) {
 		return next
 	}
 	for _, s := range p.table.Load().slots {
-		word := s.word.Load()
+		w := s.word.load()
 		switch {
 		case s.refreshAt == 0:
 		case s.refreshAt > now:
 			next = min(next, s.refreshAt)
-		case word&stateMask == held:
-			s.word.CompareAndSwap(word, with(word, watched)) // model: watch
-		case unused(word) && p.mayRefresh() && p.takeOut(s, word):
+		case w.state() == held:
+			p.move(&s.cell, w, w.with(watched)) // model: watch
+		case w.unused() && p.mayReplace() && p.takeOut(s, w):
 			p.close(s, ReasonRefresh, nil)
 		}
 	}
 	return next
-}
-
-// mayRefresh reports whether a connection may go because of a Refresh.
-func (p *Pool[T]) mayRefresh() bool {
-	if p.paused || len(p.refreshes) == 0 {
-		return p.paused
-	}
-	want := min(p.filling, p.settings.Size-p.hung)
-	open := p.openNow()
-	switch {
-	case p.down():
-		return false
-	case p.refreshes[len(p.refreshes)-1].proved:
-		return open > want-max(want/2, 1)
-	}
-	return open >= want && p.taken >= p.settings.Size
-}
-
-// prove notes that an open that began after the latest Refresh has succeeded.
-func (p *Pool[T]) prove(generation uint64) {
-	for _, r := range p.refreshes {
-		if generation >= r.generation && !r.proved {
-			r.proved = true
-			p.countFilling()
-		}
-	}
 }
 
 // refreshLeft ends the waiting for a Refresh.
@@ -176,32 +131,6 @@ func (p *Pool[T]) refreshLeft(r *refresh, err error) error {
 		return nil // at the same instant
 	}
 	return &refreshError{p.name, r.left, err, p.openErrNow()}
-}
-
-// replaced tells the Refreshes that a connection of that generation is gone.
-func (p *Pool[T]) replaced(generation uint64) {
-	for _, r := range slices.Clone(p.refreshes) {
-		if generation >= r.generation {
-			continue
-		}
-		r.left--
-		r.tell(nil)
-		if r.left == 0 {
-			// What is missing now is still opened, but nobody insists on it.
-			p.lackFresh = max(min(r.n, p.settings.Size)-(p.taken-p.gone), 0)
-			p.refreshes = remove(p.refreshes, r)
-			p.endFill(&r.filler)
-		}
-	}
-}
-
-// wantFewer lets the Refreshes want a connection less: this one was not
-// replaced but not needed any more.
-func (p *Pool[T]) wantFewer() {
-	for _, r := range p.refreshes {
-		r.n = max(r.n-1, 0)
-	}
-	p.countFilling()
 }
 
 // refreshError says how far a Refresh came.

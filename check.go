@@ -1,0 +1,143 @@
+package pools
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A check is made when a waiter needs a stale connection (idle for CheckAfter,
+// or suspected), and by the keeper: after KeepAlive, and for those that are
+// suspected. All checks for waiters share one time budget: once they have
+// failed for CheckTimeout, suspected connections are not checked for waiters
+// any more but closed when a waiter needs their slot. So fifty dead
+// connections cost a Pop one CheckTimeout, one close and one open.
+
+// checks are the pool's numbers about checks. Under the lock.
+type checks struct {
+	forWaiters   int   // checks under way that waiters wait for
+	byKeeper     int   // checks under way that are the keeper's
+	failingSince int64 // since when checks for waiters have failed and some are suspected; 0: they have not
+	provedAt     int64 // when a check last succeeded
+}
+
+// checkJob checks a connection.
+type checkJob[T any] struct {
+	upkeep[T]
+	forWaiter bool
+}
+
+// check checks the connection of a slot that the pool owns. wasSuspected says
+// whether another connection has failed since it was used.
+func (p *Pool[T]) check(s *slot[T], forWaiter, wasSuspected bool) {
+	timeout := p.settings.CheckTimeout
+	if forWaiter {
+		p.forWaiters++
+		if wasSuspected && p.failingSince != 0 {
+			// What is left of the budget, or enough for a server that answers.
+			timeout = max(timeout-time.Duration(p.now()-p.failingSince), timeout/10, 1)
+		}
+	} else {
+		p.byKeeper++
+	}
+	p.put(&s.cell, checking)
+	j := &checkJob[T]{upkeep[T]{p, s, s.conn, ReasonCheck}, forWaiter}
+	p.start(callCheck, j, context.Background(), timeout)
+}
+
+func (j *checkJob[T]) call(ctx context.Context) error {
+	return j.p.connector.Check(ctx, j.conn.resource)
+}
+
+func (j *checkJob[T]) done(c *call, err error) {
+	p := j.p
+	j.slot.checkedAt = p.now()
+	if j.forWaiter {
+		p.forWaiters--
+	} else {
+		p.byKeeper--
+	}
+	if err == nil {
+		p.failingSince, p.provedAt = 0, p.now()
+	} else {
+		p.suspectIdle(true)
+		if j.forWaiter && p.failingSince == 0 && p.in[suspected] > 0 {
+			p.failingSince = max(c.since, p.provedAt)
+		}
+	}
+	j.over(c, err)
+}
+
+// alwaysChecks reports whether each connection is checked before it is lent.
+func (p *Pool[T]) alwaysChecks() bool {
+	return p.settings.CheckAfter == Always && p.connector.Check != nil
+}
+
+// makeStale has an idle connection checked before it is lent.
+func (p *Pool[T]) makeStale(s *slot[T], w word) {
+	if w.state() == idle {
+		p.move(&s.cell, w, w.with(stale))
+	}
+}
+
+// makeAllStale does so with all, when CheckAfter has become Always.
+func (p *Pool[T]) makeAllStale() {
+	for _, s := range p.table.Load().slots {
+		p.makeStale(s, s.word.load())
+	}
+}
+
+// suspectIdle has idle connections checked before they are lent, since
+// another one broke: all of them, or, when that may have been the fault of its
+// user (a timeout, a cancellation), those that were idle at the keeper's last
+// look already. Those in use prove themselves.
+func (p *Pool[T]) suspectIdle(all bool) {
+	if p.connector.Check == nil || p.settings.CheckAfter == Never {
+		return
+	}
+	if p.in[suspected] == 0 && p.forWaiters == 0 {
+		p.failingSince = 0 // what failed before is over: nobody has waited for these yet
+	}
+	for _, s := range p.table.Load().slots {
+		w := s.word.load()
+		if state := w.state(); (state == idle || state == stale) && (all || s.sinceSeen(w)) {
+			p.move(&s.cell, w, w.with(suspected))
+		}
+	}
+}
+
+// checksSpent reports whether the time budget for checks is.
+func (p *Pool[T]) checksSpent() bool {
+	return p.failingSince != 0 && p.now()-p.failingSince >= int64(p.settings.CheckTimeout)
+}
+
+// startChecks has stale connections checked, one for each waiter that nothing
+// else under way will serve.
+func (p *Pool[T]) startChecks() {
+	if p.queue.len == 0 {
+		return
+	}
+	spent := p.checksSpent()
+	slots := p.table.Load().slots
+	// A Reset, or the keeper's check, may hang beside a connection that would
+	// be found alive at once: only checks for waiters help waiters.
+	for i := p.uncheckeds.first(); i >= 0 && p.queue.len > p.forWaiters; i = p.uncheckeds.next(i + 1) {
+		s := slots[i]
+		w := s.word.load()
+		if !spent || w.state() == stale {
+			p.takeOut(s, w)
+			p.check(s, true, w.state() == suspected)
+			continue
+		}
+		// Its slot is worth more than the connection: for a waiter that no
+		// close, open or vacant slot will help. But while the server is down
+		// it is better than nothing, and the keeper checks it.
+		helped := p.forWaiters + p.in[opening] + p.in[closing]
+		if !p.pace.down() && p.taken() >= p.settings.Size && p.queue.len > helped {
+			p.takeOut(s, w)
+			p.close(s, ReasonCheck, errSuspected)
+		}
+	}
+}
+
+var errSuspected = errors.New("another one failed its check, and there was no time left for this one's")

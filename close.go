@@ -1,0 +1,67 @@
+package pools
+
+import (
+	"context"
+	"time"
+)
+
+// closeJob closes a connection.
+type closeJob[T any] struct {
+	p     *Pool[T]
+	conn  *connection[T]
+	slot  *slot[T] // that waits for it; nil: none does
+	why   Reason
+	cause error // that made the connection go, or nil
+}
+
+// close closes the connection of a slot that the pool owns, in the background.
+// The slot is taken until that is over or abandoned. cause is the error that
+// made it go, or nil.
+func (p *Pool[T]) close(s *slot[T], why Reason, cause error) {
+	s.conn.cleanup.Stop()
+	p.put(&s.cell, closing)
+	p.startClose(&closeJob[T]{p: p, conn: s.conn, slot: s, why: why, cause: cause})
+}
+
+// closeLeft closes what an abandoned call of a slot left behind. If the call
+// kept the slot, the slot waits for this close too.
+func (p *Pool[T]) closeLeft(conn *connection[T], s *slot[T], keepsSlot bool) {
+	j := &closeJob[T]{p: p, conn: conn, why: ReasonAbandoned}
+	if keepsSlot {
+		j.slot = s
+	}
+	p.startClose(j)
+}
+
+func (p *Pool[T]) startClose(j *closeJob[T]) {
+	p.start(callClose, j, context.Background(), p.settings.CloseTimeout)
+}
+
+func (j *closeJob[T]) call(ctx context.Context) error {
+	return j.p.connector.Close(ctx, j.conn.resource)
+}
+
+func (j *closeJob[T]) done(c *call, err error) {
+	if !c.abandoned {
+		j.late(c, err)
+		return
+	}
+	if s := j.slot; s != nil && s.word.load().state() == closing {
+		j.p.vacate(s, c)
+		if !c.keepsSlot {
+			j.slot = nil
+		}
+	}
+}
+
+func (j *closeJob[T]) late(_ *call, err error) {
+	p := j.p
+	p.closedBy[j.why]++
+	if err != nil {
+		p.happen(Event{Kind: EventCallFailed, Call: callClose.String(), Err: err}, j.conn, nil)
+	}
+	p.happen(Event{Kind: EventClosed, Reason: j.why, Took: time.Duration(p.now() - j.conn.openedAt), Err: j.cause}, j.conn, nil)
+	if j.slot != nil {
+		p.free(j.slot)
+	}
+}

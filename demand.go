@@ -1,0 +1,145 @@
+package pools
+
+import "slices"
+
+// demand is what wants connections beside the waiters: Fills, Refreshes and
+// MinIdle. Under the lock.
+type demand struct {
+	fills     []*filler  // told of each open's end; those of Refreshes are among them
+	refreshes []*refresh // with old connections left, whether a caller waits for it or not
+	filling   int        // how many connections these want open, at the most
+	lackIdle  int        // how many MinIdle lacked at the last look, less the opens since
+	lackFresh int        // how many new connections the last Refresh still lacked when it ended
+	refreshed uint64     // the number of Refreshes, plus one
+}
+
+// filler is a Fill under way.
+type filler struct {
+	n      int
+	err    error // of an open that failed meanwhile
+	wake   chan struct{}
+	number uint64 // among the pool's calls, for tests that hold them up
+}
+
+func (f *filler) tell(err error) {
+	if err != nil {
+		f.err = err
+	}
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// refresh is a Refresh that is not over: old connections are left.
+type refresh struct {
+	filler            // wants as many connections open as there were
+	generation uint64 // connections of an older one are to go
+	left       int    // so many are still there
+	proved     bool   // a new one could be opened
+}
+
+// wanted is how many more opens should be running when so many connections
+// are open or being opened.
+func (d *demand) wanted(aliveSoon int) int {
+	return max(d.filling-aliveSoon, d.lackIdle, d.lackFresh)
+}
+
+// began notes that an open has begun.
+func (d *demand) began() {
+	d.lackIdle--
+	d.lackFresh--
+}
+
+// tellFills wakes the Fills and Refreshes: something has changed for them, or
+// an open has ended.
+func (d *demand) tellFills(err error) {
+	for _, f := range d.fills {
+		f.tell(err)
+	}
+}
+
+func (d *demand) addFill(f *filler) {
+	d.fills = append(d.fills, f)
+	d.count()
+}
+
+func (d *demand) endFill(f *filler) {
+	d.fills = remove(d.fills, f)
+	d.count()
+}
+
+// inFill reports whether a Fill is under way: what it opens is not idle yet.
+func (d *demand) inFill() bool { return len(d.fills) > len(d.refreshes) }
+
+// count is called when a filler has changed.
+func (d *demand) count() {
+	d.filling = 0
+	for _, f := range d.fills {
+		d.filling = max(d.filling, f.n)
+	}
+	for _, r := range d.refreshes {
+		if !r.proved && r.n > 0 {
+			d.filling = max(d.filling, r.n+1) // the first new one beside the old, if there is room
+		}
+	}
+}
+
+func (d *demand) addRefresh(r *refresh) {
+	d.refreshes = append(d.refreshes, r)
+	d.addFill(&r.filler)
+}
+
+// mayReplace reports whether a connection may go because of a Refresh, when
+// so many are open. roomy says whether there is room for an open beside them.
+func (d *demand) mayReplace(open, size int, roomy bool) bool {
+	if len(d.refreshes) == 0 {
+		return false
+	}
+	want := min(d.filling, size)
+	if d.refreshes[len(d.refreshes)-1].proved {
+		return open > want-max(want/2, 1)
+	}
+	return open >= want && !roomy
+}
+
+// prove notes that an open of that generation has succeeded.
+func (d *demand) prove(generation uint64) {
+	for _, r := range d.refreshes {
+		if generation >= r.generation && !r.proved {
+			r.proved = true
+			d.count()
+		}
+	}
+}
+
+// replaced notes that a connection of that generation is gone.
+func (d *demand) replaced(generation uint64, aliveSoon, size int) {
+	for _, r := range slices.Clone(d.refreshes) {
+		if generation >= r.generation {
+			continue
+		}
+		r.left--
+		r.tell(nil)
+		if r.left == 0 {
+			// What is missing now still opens in the background; no one waits
+			// for it.
+			d.lackFresh = max(min(r.n, size)-aliveSoon, 0)
+			d.refreshes = remove(d.refreshes, r)
+			d.endFill(&r.filler)
+		}
+	}
+}
+
+// wantFewer lets the Refreshes want a connection less: one was closed because
+// it was not needed any more.
+func (d *demand) wantFewer() {
+	for _, r := range d.refreshes {
+		r.n = max(r.n-1, 0)
+	}
+	d.count()
+}
+
+func remove[E comparable](all []E, e E) []E {
+	return slices.DeleteFunc(all, func(other E) bool { return other == e })
+}

@@ -1,0 +1,42 @@
+package pools
+
+import "sync/atomic"
+
+// gate says what is unusual, so that pops and pushes see it at the cost of one
+// load. It is written under the pool's lock only. Its zero value lets no Pop
+// pass, so that a zero Pool is found out off the fast path.
+type gate struct{ bits atomic.Uint32 }
+
+const (
+	gateMade      uint32 = 1 << iota // by New
+	gateStarving                     // the oldest waiter has waited too long: strict FIFO, no overtaking
+	gateQueueing                     // waiters want what is pushed
+	gateRacing                       // a woken waiter is on its way
+	gateClosed                       // Close was called
+	gatePaused                       // Pause was called: nothing is lent
+	gateShrunk                       // Size was lowered, and more is open
+	gateTracking                     // pops record their stack
+	gateCareful                      // pushes ask Broken, Reset, a Check or MaxUses
+	gateObserving                    // an Observer wants to know of waits
+
+	popsStop   = gateStarving | gateClosed | gatePaused                // a newcomer may not take what is idle
+	popsLook   = gateMade | popsStop | gateTracking                    // a Pop takes the fast path when this is just gateMade
+	pushesSlow = gateStarving | gateClosed | gateShrunk | gateCareful  // a Push decides under the lock
+	pushesLook = gateQueueing | gateStarving | gateClosed | gateShrunk // a Push that has made its slot idle has more to do
+)
+
+func (g *gate) load() uint32 { return g.bits.Load() }
+
+// has reports whether one of these bits is set.
+func (g *gate) has(bits uint32) bool { return g.bits.Load()&bits != 0 }
+
+// set sets or clears bits. Under the lock.
+func (g *gate) set(bits uint32, on bool) {
+	now := g.bits.Load()
+	switch {
+	case on && now&bits != bits:
+		g.bits.Store(now | bits)
+	case !on && now&bits != 0:
+		g.bits.Store(now &^ bits)
+	}
+}

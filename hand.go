@@ -1,0 +1,207 @@
+package pools
+
+// Handing out: everything that changes what there is ends in settle or
+// handBack, under the lock. settle gives what is idle to the oldest waiters and
+// starts checks and opens for the others. handBack gives away one slot that
+// the pool owns.
+
+// settle hands out what there is. Everything that may leave more for the
+// waiters than before calls it.
+func (p *Pool[T]) settle() { // model: settle
+	if p.closed {
+		p.settleClosed()
+		return
+	}
+	p.gate.set(gateShrunk, p.excess(p.settings.Size) > 0)
+	if p.racer == nil {
+		p.gate.set(gateRacing, false)
+		for w := p.oldest(nil); w != nil && !p.paused; w = p.oldest(nil) {
+			h, lease := p.takeFirst()
+			if h == nil {
+				break
+			}
+			p.grant(w, h, lease)
+		}
+	}
+	p.gate.set(gateQueueing, p.queue.len > 0)
+	p.calmQueue()
+	p.provide()
+}
+
+// settleClosed is settle when the pool is closed: nobody waits and nothing
+// stays open.
+func (p *Pool[T]) settleClosed() {
+	p.gate.set(gateRacing, p.racer != nil)
+	p.refuseAll(ErrClosed)
+	for _, s := range p.table.Load().slots {
+		if w := s.word.load(); w.unused() && p.takeOut(s, w) {
+			p.close(s, ReasonClose, nil)
+		}
+	}
+	p.checkEnd()
+}
+
+// provide sees to it that what the waiters may hope for is under way.
+func (p *Pool[T]) provide() {
+	if !p.paused {
+		p.failHopeless()
+		p.startChecks()
+		p.startOpens()
+	}
+	p.arm()
+}
+
+// failHopeless gives the latest error to the waiters when the server is down
+// and there is nothing else that they could wait for.
+func (p *Pool[T]) failHopeless() {
+	if p.pace.down() && !p.hope() {
+		p.refuseAll(ErrOpenFailed)
+	}
+}
+
+// hope reports whether a waiter may get something while the server is down: a
+// connection is open, or an open that is not the prober's is running.
+func (p *Pool[T]) hope() bool {
+	opens, open := p.in[opening], p.alive()
+	if p.probing {
+		opens--
+	}
+	if p.checksSpent() {
+		open -= p.in[suspected]
+	}
+	return opens > 0 || open > 0
+}
+
+// calmQueue ends strict order when the oldest waiter is young.
+func (p *Pool[T]) calmQueue() {
+	if p.gate.has(gateStarving) && (p.queue.len == 0 || !p.overdue(p.queue.first)) {
+		p.gate.set(gateStarving, false)
+	}
+}
+
+// handBack makes a slot that the pool owns (after an open, a reset, a check or
+// a cancelled grant that ended well, or a slow push) somebody's: the oldest
+// waiter's, or anybody's. It reports whether a waiter got it.
+func (p *Pool[T]) handBack(s *slot[T]) bool { // model: give_back, hand_on
+	w := s.word.load()
+	if why := p.mustLeave(s); why != 0 {
+		p.close(s, why, nil)
+		return false
+	}
+	if to := p.oldest(p.racer); to != nil && !p.paused {
+		lease := (w + oneLease).with(held)
+		p.move(&s.cell, w, lease)
+		p.grant(to, s.handle.Load(), lease)
+		return true
+	}
+	if p.alwaysChecks() {
+		p.put(&s.cell, stale)
+		return false
+	}
+	p.put(&s.cell, idle)
+	s.hint()
+	return false
+}
+
+// grant gives a connection, already held for it, to a waiter.
+func (p *Pool[T]) grant(w *waiter[T], h *handle[T], lease word) {
+	p.endWait(w)
+	w.handle, w.lease = h, lease
+	p.spares.put(w)
+	p.told.add(w)
+}
+
+// refuse ends a wait with an error. Not the racer's: it is awake, and finds
+// out when it comes back.
+func (p *Pool[T]) refuse(w *waiter[T], reason error) {
+	p.endWait(w)
+	p.waitFailed(reason)
+	w.err = p.failure(w.since, reason)
+	p.spares.put(w)
+	p.told.add(w)
+}
+
+// refuseAll ends every wait but the racer's.
+func (p *Pool[T]) refuseAll(reason error) {
+	for w := p.oldest(p.racer); w != nil; w = p.oldest(p.racer) {
+		p.refuse(w, reason)
+	}
+}
+
+// oldest returns the oldest waiter that is not skip and whose ctx has not
+// ended. Those whose ctx has are taken out on the way: each is met once.
+func (p *Pool[T]) oldest(skip *waiter[T]) *waiter[T] {
+	for w := p.queue.first; w != nil; {
+		next := w.next
+		if w != skip && w != p.racer && w.ctx.Err() != nil {
+			p.endWait(w) // it will wake by its own ctx
+		} else if w != skip {
+			return w
+		}
+		w = next
+	}
+	return nil
+}
+
+// overdue reports whether a waiter has been overtaken for long enough.
+func (p *Pool[T]) overdue(w *waiter[T]) bool { return p.now()-w.since >= patience }
+
+// endWait takes w out of the queue, and counts its wait. Nobody is starving in
+// an empty queue.
+func (p *Pool[T]) endWait(w *waiter[T]) {
+	p.queue.remove(w)
+	if p.queue.len == 0 {
+		p.gate.set(gateQueueing|gateStarving, false)
+	}
+	p.waitTimes.add(p.now()-w.since, 1)
+}
+
+// arm sets the alarm for what is due next: the oldest waiter's WaitTimeout, a
+// wider window, the prober.
+func (p *Pool[T]) arm() {
+	due := int64(0)
+	at := func(t int64) {
+		if due == 0 || t < due {
+			due = max(t, 1)
+		}
+	}
+	w := p.queue.first
+	if w != nil && w == p.racer {
+		w = w.next // a racer looks at its own time when it comes back
+	}
+	if limit := p.settings.WaitTimeout; w != nil && limit != Never {
+		at(w.since + int64(limit))
+	}
+	if !p.paused {
+		room := p.taken() < p.settings.Size && !p.pace.down()
+		if w != nil && room {
+			at(p.pace.waitsUntil(w.since))
+		}
+		if next := p.pace.nextTry; room && next > p.now() && p.in[opening] < p.pace.window && p.wanted() > 0 {
+			at(next)
+		}
+		if p.pace.down() && !p.probing {
+			at(p.pace.probeDue())
+		}
+	}
+	if due != 0 {
+		p.alarm.by(due, p.now())
+	}
+}
+
+// lookNoLaterThan has the keeper look at t, or soon if that is too soon.
+func (p *Pool[T]) lookNoLaterThan(t int64) {
+	if p.closed && p.ending.over {
+		return
+	}
+	soon := p.now() + int64(max(p.every/100, shortestLook))
+	p.keeper.by(max(t, soon), p.now())
+}
+
+// openErrNow is the latest error of an open while the server is down.
+func (p *Pool[T]) openErrNow() error {
+	if p.pace.down() {
+		return p.openErr
+	}
+	return nil
+}

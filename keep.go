@@ -1,0 +1,242 @@
+package pools
+
+import (
+	"runtime"
+	"time"
+)
+
+// The keeper looks at every slot now and then, while there is something to
+// keep. Time is its business alone: a slot that is still lent, or still not
+// lent, with the lease number of the last look has been so since then. So
+// lifetimes, idle times, leaks and lost leases cost the hot path nothing.
+//
+// A connection that must go while it is held is marked watched: its push fails
+// on the fast path, and the slow one closes it.
+//
+// Lost leases: when a connection has been lent for a second, its slot lets go
+// of the handle, after it was marked watched. From then on only leases reach
+// the handle; if the collector frees it, no lease is left, and nothing can push
+// any more. A push of a watched lease gives the handle back.
+const (
+	longestLook  = time.Second // between two looks
+	shortestLook = time.Millisecond
+	looksWithin  = 4                  // how often the keeper looks within the shortest time it keeps
+	letGoAfter   = int64(time.Second) // after this time lent, a slot lets go of its handle
+	calmEvery    = int64(time.Second)
+	collectEvery = int64(time.Minute) // at most, for a program so blocked that it collects nothing itself
+)
+
+// keeping is what the keeper remembers from look to look. Under the lock.
+type keeping struct {
+	every       time.Duration // it looks at least so often
+	collectedAt int64
+	calmedAt    int64
+	idledAt     int64 // when the latest were closed for IdleTimeout
+}
+
+// setEvery says how often the keeper looks: some times within the shortest
+// time that it keeps.
+func (p *Pool[T]) setEvery() {
+	s := &p.settings
+	shortest := looksWithin * longestLook
+	kept := []time.Duration{s.MaxLifetime, s.IdleTimeout, s.LeakAfter}
+	if p.connector.Check != nil {
+		kept = append(kept, s.KeepAlive, s.CheckAfter)
+	}
+	for _, d := range kept {
+		if d > 0 {
+			shortest = min(shortest, d)
+		}
+	}
+	p.every = max(shortest/looksWithin, shortestLook)
+}
+
+// onKeeper is the keeper's look, and when to look next.
+func (p *Pool[T]) onKeeper() {
+	p.lock()
+	defer p.unlockOwn()
+	p.keeper.fired()
+	p.trim()
+	taken := p.taken()
+	if p.closed && (taken == 0 || p.settings.Lost != LostClose) || taken == 0 && p.settings.MinIdle == 0 {
+		if p.queue.len == 0 && !p.pace.down() {
+			p.alarm.stop() // set for a waiter that is gone
+		}
+		return
+	}
+	l := p.look()
+	p.calmDown()
+	p.settle()
+	now := p.now()
+	w := p.queue.first
+	waited := p.closers > 0 || w != nil && now-w.since >= letGoAfter
+	if l.stuck && waited && (p.collectedAt == 0 || now-p.collectedAt >= collectEvery) {
+		// Everything is lent, nothing moves and somebody waits, for a connection
+		// or for Close: a blocked program allocates nothing, so no collection
+		// would come by itself that could tell whether leases were lost.
+		p.collectedAt = now
+		pauseCall("collect", lockedMaybe)
+		go runtime.GC()
+	}
+	p.lookNoLaterThan(l.next)
+}
+
+// calmDown ends what a busy time has begun.
+func (p *Pool[T]) calmDown() {
+	if p.now()-p.calmedAt < calmEvery {
+		return
+	}
+	p.calmedAt = p.now()
+	p.sampleMore()
+	p.search.calm()
+}
+
+// look is one look at every slot.
+type look[T any] struct {
+	p     *Pool[T]
+	now   int64
+	next  int64 // when something will be due next
+	stuck bool  // everything has been lent for long
+
+	idles  int // connections that are not lent
+	expire int // so many of these may still be closed: at most half, so that whoever comes after a lull still finds some
+	check  int // and so many may still be checked
+}
+
+// look does for every slot what is due.
+func (p *Pool[T]) look() *look[T] {
+	now := p.now()
+	l := &look[T]{p: p, now: now, next: min(now+int64(p.every), p.takeTurns()), stuck: true}
+	mayOpen := p.taken() < p.settings.Size && !p.pace.down() && !p.paused && !p.closed
+	slots := p.table.Load().slots
+	for _, s := range slots {
+		l.see(s, mayOpen)
+	}
+	l.expire, l.check = (l.idles+1)/2, (l.idles+1)/2
+	for i := len(slots) - 1; i >= 0; i-- { // from the last on: the first are used most
+		s := slots[i]
+		if w := s.word.load(); w.unused() && s.sinceSeen(w) && !l.expires(s, w) {
+			l.checks(s, w)
+		}
+	}
+	p.lackIdle = max(p.settings.MinIdle-l.idles-p.aboutIdle()-p.in[opening], 0)
+	return l
+}
+
+// due reports whether t has come, and else remembers it.
+func (l *look[T]) due(t int64) bool {
+	if t > l.now {
+		l.next = min(l.next, t)
+	}
+	return t <= l.now
+}
+
+// see notes what a slot is.
+func (l *look[T]) see(s *slot[T], mayOpen bool) {
+	w := s.word.load()
+	if !s.sinceSeen(w) {
+		s.seenAt = l.now
+	}
+	s.seen = w
+	switch {
+	case w.lent():
+		l.stuck = l.stuck && l.now-s.seenAt >= letGoAfter && !s.conn.trace.lost.Load()
+		l.seeLent(s, w)
+		return
+	case w.unused():
+		l.idles++
+	}
+	l.stuck = l.stuck && (w.state() == hung || w.state() == vacant && !mayOpen)
+}
+
+// seeLent does what is due for a connection that is lent.
+func (l *look[T]) seeLent(s *slot[T], w word) {
+	p := l.p
+	if after := p.settings.LeakAfter; after > 0 && s.reported != w.lease() && l.due(s.seenAt+int64(after)) {
+		s.reported = w.lease()
+		p.leaks++
+		p.happen(Event{Kind: EventLeaked, Took: time.Duration(l.now - s.seenAt)}, s.conn, s.takerOf(w))
+	}
+	letGo := l.due(s.seenAt + letGoAfter)
+	s.expired = l.due(p.lifeEnds(s))
+	if w.state() == held && (letGo || s.expired) {
+		// Only the holder could change the word meanwhile, and its swap fails
+		// from now on; it then waits for this lock.
+		if !p.move(&s.cell, w, w.with(watched)) { // model: watch
+			return
+		}
+		s.seen = w.with(watched)
+	}
+	if letGo {
+		s.handle.Store(nil)
+		if s.conn.trace.lost.Load() {
+			l.lost(s)
+		}
+	}
+}
+
+// lost deals with a watched slot whose lease nothing can reach any more.
+func (l *look[T]) lost(s *slot[T]) { // model: lost
+	p := l.p
+	s.conn.trace.lost.Store(false) // report once
+	p.lost++
+	p.happen(Event{Kind: EventLost}, s.conn, s.takerOf(s.seen))
+	if p.settings.Lost == LostClose {
+		p.put(&s.cell, returning) // no lease is left that could end it
+		p.close(s, ReasonLost, nil)
+	}
+}
+
+// expires closes a connection that is not lent, if that is due. It reports
+// whether it did, or a Pop was faster.
+func (l *look[T]) expires(s *slot[T], w word) bool {
+	p := l.p
+	why := Reason(0)
+	switch {
+	case l.due(p.lifeEnds(s)):
+		why = ReasonLifetime
+	case p.usedUp(s, w):
+		why = ReasonUses
+	}
+	// Those that were used together are due together: half of them at once,
+	// half of the others a whole look later.
+	tooLong := p.settings.IdleTimeout != Never && l.idles > p.settings.MinIdle && !p.inFill() &&
+		l.due(s.seenAt+int64(p.settings.IdleTimeout)) && (p.idledAt == l.now || l.due(p.idledAt+int64(p.every)))
+	if why == 0 && !tooLong || l.expire == 0 {
+		return false
+	}
+	l.expire--
+	if !p.takeOut(s, w) {
+		return true
+	}
+	if why == 0 {
+		why = ReasonIdle
+		p.idledAt = l.now
+		p.wantFewer()
+	}
+	l.idles--
+	p.close(s, why, nil)
+	return true
+}
+
+// checks begins a check of a connection that is not lent, if that is due. A
+// connection that has been idle for CheckAfter becomes stale: the fast path
+// does not match it then, and the next Pop that wants it has it checked.
+func (l *look[T]) checks(s *slot[T], w word) {
+	p := l.p
+	if p.connector.Check == nil {
+		return
+	}
+	known := max(s.seenAt, s.checkedAt)
+	every, after := p.settings.KeepAlive, p.settings.CheckAfter
+	due := w.state() == suspected || every > 0 && l.due(known+int64(every))
+	if due && l.check > 0 && p.takeOut(s, w) {
+		p.check(s, false, w.state() == suspected)
+		l.check--
+		l.idles--
+		return
+	}
+	if after == Always || after > 0 && l.due(known+int64(after)) {
+		p.makeStale(s, w)
+	}
+}

@@ -1,0 +1,120 @@
+package pools
+
+import (
+	"math/bits"
+	"math/rand/v2"
+)
+
+// How a connection leaves its slot: why it must, who may take it out, and what
+// the slot is afterwards.
+
+// mustLeave says why a connection that has come back to the pool must be
+// closed and not lent again; 0: it need not. It reads the clock during a
+// Refresh only.
+func (p *Pool[T]) mustLeave(s *slot[T]) Reason {
+	switch {
+	case p.closed:
+		return ReasonClose
+	case p.excess(p.settings.Size) > 0:
+		return ReasonResize
+	case s.expired:
+		return ReasonLifetime
+	case p.usedUp(s, s.word.load()):
+		return ReasonUses
+	case s.refreshAt != 0 && s.refreshAt <= p.now() && p.mayReplace():
+		return ReasonRefresh
+	}
+	return 0
+}
+
+// usedUp reports whether a connection has been lent MaxUses times.
+func (p *Pool[T]) usedUp(s *slot[T], w word) bool {
+	most := p.settings.MaxUses
+	return most != NoLimit && w.lease()-s.conn.before >= uint64(most)
+}
+
+// mayReplace reports whether a connection may go because of a Refresh. A
+// paused pool lends nothing and opens nothing: there all may.
+func (p *Pool[T]) mayReplace() bool {
+	if p.paused {
+		return true
+	}
+	size := p.settings.Size
+	return !p.pace.down() && p.demand.mayReplace(p.alive(), size-p.in[hung], p.taken() < size)
+}
+
+// lifeEnds returns when a connection's lifetime is over: up to a tenth earlier
+// than MaxLifetime, each connection by a different amount, so that those that
+// were opened together do not close together.
+func (p *Pool[T]) lifeEnds(s *slot[T]) int64 {
+	life := int64(p.settings.MaxLifetime)
+	if p.settings.MaxLifetime == Never {
+		return int64(longest)
+	}
+	// Multiples of the golden ratio lie evenly, however many there are.
+	share := s.conn.number*0x9E3779B97F4A7C15 + lifetimeSalt
+	early, _ := bits.Mul64(uint64(life/10), share) // the tenth's share of 2^64
+	return s.conn.openedAt + life - int64(early)
+}
+
+// lifetimeSalt lets processes that began together end their connections at
+// other times.
+var lifetimeSalt = rand.Uint64()
+
+// takeOut takes an unused slot for the pool. It reports false if a Pop was
+// faster.
+func (p *Pool[T]) takeOut(s *slot[T], w word) bool {
+	return p.move(&s.cell, w, w.with(returning))
+}
+
+// shed closes surplus idle connections. It is called when there may be more
+// idle ones, or a larger surplus; others leave when they come back.
+func (p *Pool[T]) shed() {
+	// Before the look at the slots: a Push makes its slot idle and then looks
+	// at the gate, so one of the two sees the other.
+	size := p.settings.Size
+	p.gate.set(gateShrunk, p.excess(size) > 0)
+	slots := p.table.Load().slots
+	for i := len(slots) - 1; i >= 0 && p.excess(size) > 0; i-- {
+		s := slots[i]
+		if w := s.word.load(); w.unused() && p.takeOut(s, w) {
+			p.close(s, ReasonResize, nil)
+		}
+	}
+	pauseCall("shed", lockedMaybe)
+	p.gate.set(gateShrunk, p.excess(size) > 0)
+}
+
+// vacate is what becomes of a slot whose call is over: it is free, unless the
+// call was abandoned and keeps it.
+func (p *Pool[T]) vacate(s *slot[T], c *call) {
+	if !c.keepsSlot {
+		p.free(s)
+		return
+	}
+	p.put(&s.cell, hung)
+	p.empty(s)
+	p.shed()
+	p.checkEnd()
+}
+
+// free makes a slot vacant.
+func (p *Pool[T]) free(s *slot[T]) { // model: freed
+	p.empty(s)
+	p.put(&s.cell, vacant)
+	p.checkEnd()
+}
+
+// empty takes the connection out of the slot.
+func (p *Pool[T]) empty(s *slot[T]) {
+	if s.conn != nil {
+		s.conn.cleanup.Stop()
+	}
+	s.handle.Store(nil)
+	s.forget()
+	s.conn = nil
+	if s.generation != 0 {
+		p.replaced(s.generation, p.aliveSoon(), p.settings.Size)
+		s.generation = 0
+	}
+}

@@ -1,0 +1,115 @@
+package pools
+
+import (
+	"sync"
+	"time"
+)
+
+// guard is the pool's one lock, with its clock and with what is to be told when
+// it is free. It is held for a few instructions, and never while user code
+// runs: an Observer and a Logger are user code, so what they are to be told is
+// noted under the lock and told after it.
+type guard[T any] struct {
+	mu    sync.Mutex
+	epoch time.Time // the pool's clock begins
+	at    int64     // what now returned since mu was locked; 0: it was not called
+
+	told     tokens[T]   // waiters whose tokens are to be sent
+	happened []happening // events that are to be told
+}
+
+const lockTries = 200
+
+// lock takes mu. It tries for about as long as mu is held before it parks: the
+// unlock that wakes a goroutine parked here would run it next, before the
+// waiter that was just granted a connection.
+func (g *guard[T]) lock() {
+	for range lockTries {
+		if g.mu.TryLock() {
+			return
+		}
+	}
+	g.mu.Lock()
+}
+
+// clock is nanoseconds since New, and at least 1.
+func (g *guard[T]) clock() int64 { return int64(time.Since(g.epoch)) }
+
+// now is clock as of its first call since the lock was taken: reading a clock
+// takes longer than most else that is done under the lock.
+func (g *guard[T]) now() int64 {
+	if g.at == 0 {
+		g.at = g.clock()
+	}
+	return g.at
+}
+
+// unlockMu unlocks mu. What it returns must be told.
+func (g *guard[T]) unlockMu() (tokens[T], []happening) {
+	told, happened := g.told, g.happened
+	g.told, g.happened, g.at = tokens[T]{}, nil, 0
+	g.mu.Unlock()
+	return told, happened
+}
+
+// telling is what one holding of the lock left to be told.
+type telling[T any] struct {
+	pool   *Pool[T]
+	tokens tokens[T]
+	report report
+}
+
+// unlock unlocks, and then tells.
+func (p *Pool[T]) unlock() { p.unlockFirst().tell() }
+
+// unlockFirst unlocks. The caller tells when it holds no other pool's lock
+// either.
+func (p *Pool[T]) unlockFirst() telling[T] {
+	t := telling[T]{pool: p}
+	if p.happened != nil {
+		t.report = report{p.name, p.epoch, p.settings.Observer, p.settings.Logger, nil}
+		p.reports.Add(1)
+	}
+	t.tokens, t.report.happened = p.unlockMu()
+	return t
+}
+
+// unlockLater is unlock for a caller that holds other pools' locks too.
+func (p *Pool[T]) unlockLater() (tell, report func()) {
+	t := p.unlockFirst()
+	return t.tokens.send, t.tellEvents
+}
+
+// unlockOwn is unlock in a goroutine of the pool's own, where a panic of an
+// Observer or a Logger would end the program: it is logged instead.
+func (p *Pool[T]) unlockOwn() {
+	t := p.unlockFirst()
+	defer func() {
+		if v := recover(); v != nil {
+			t.report.panicked(v)
+		}
+	}()
+	t.tell()
+}
+
+func (t telling[T]) tell() {
+	t.tokens.send()
+	t.tellEvents()
+}
+
+func (t telling[T]) tellEvents() {
+	if t.report.happened == nil {
+		return
+	}
+	p := t.pool
+	defer func() {
+		// Close waits for the reports. It sets the gate before it looks at
+		// their number.
+		if p.reports.Add(-1) == 0 && p.gate.has(gateClosed) {
+			p.lock()
+			defer p.unlock()
+			p.checkEnd()
+		}
+	}()
+	t.report.tell()
+}

@@ -1,0 +1,201 @@
+package pools
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	pastEvents = 64
+	floodOf    = 10 // events of a kind within floodTime; more are a flood
+	floodTime  = int64(10 * time.Second)
+)
+
+// news keeps the latest events and holds back floods of them. Under the lock,
+// but for reports.
+type news struct {
+	past    []happening // the latest of the rare ones, a ring
+	oldest  int         // in past
+	floods  map[floodKey]*flood
+	reports atomic.Int64 // being told; raised under the lock
+}
+
+// happening is an event under the lock. Expensive formatting happens after
+// unlock.
+type happening struct {
+	e      Event
+	number uint64 // of the connection; 0: none
+	at     int64
+	taker  *taker
+	log    bool
+}
+
+func (h *happening) event(pool string, start time.Time) Event {
+	e := h.e
+	e.Pool, e.Time = pool, start.Add(time.Duration(h.at))
+	if h.number != 0 {
+		e.ID = connectionID(pool, h.number)
+	}
+	if h.taker != nil {
+		e.Goroutine, e.Stack = h.taker.goroutine, h.taker.text()
+	}
+	return e
+}
+
+// floodKey is what counts as one kind for a flood: connections that close
+// because of an error are not held back by those that close as they should.
+type floodKey struct {
+	kind   EventKind
+	failed bool
+}
+
+type flood struct {
+	since             int64
+	count, suppressed int
+}
+
+// happen notes an event, which unlock tells. Under the lock.
+func (p *Pool[T]) happen(e Event, about *connection[T], taker *taker) {
+	h := happening{e: e, at: p.now(), taker: taker}
+	if about != nil {
+		h.number = about.number
+	}
+	if p.note(&h, p.settings.Observer, p.settings.Logger) {
+		p.happened = append(p.happened, h)
+	}
+}
+
+// note keeps an event, unless there are too many of its kind. It reports
+// whether it is to be told.
+func (n *news) note(h *happening, observer *Observer, logger *slog.Logger) bool {
+	observed := observer.of(h.e.Kind) != nil
+	switch h.e.Kind {
+	case EventPopped, EventPushed, EventWaited:
+		return observed
+	}
+	before, flooded := n.flooded(floodKey{h.e.Kind, h.e.Err != nil}, h.at)
+	if flooded {
+		return observed
+	}
+	h.e.Suppressed, h.log = before, logger != nil
+	if len(n.past) < pastEvents {
+		n.past = append(n.past, *h)
+	} else {
+		n.past[n.oldest] = *h
+		n.oldest = (n.oldest + 1) % pastEvents
+	}
+	return observed || h.log
+}
+
+// latest returns the latest events, the oldest first.
+func (n *news) latest() []happening { return slices.Concat(n.past[n.oldest:], n.past[:n.oldest]) }
+
+// flooded reports whether there are too many events of a kind. If not, it
+// returns how many were suppressed since one was not.
+func (n *news) flooded(key floodKey, now int64) (suppressed int, flooded bool) {
+	if n.floods == nil {
+		n.floods = make(map[floodKey]*flood)
+	}
+	f := n.floods[key]
+	if f == nil {
+		f = &flood{since: now}
+		n.floods[key] = f
+	}
+	if now-f.since >= floodTime {
+		f.since, f.count = now, 0
+	}
+	if f.count == floodOf {
+		f.suppressed++
+		return 0, true
+	}
+	f.count++
+	suppressed, f.suppressed = f.suppressed, 0
+	return suppressed, false
+}
+
+// report is events with those that are to be told of them.
+type report struct {
+	pool     string
+	start    time.Time
+	observer *Observer
+	logger   *slog.Logger
+	happened []happening
+}
+
+func (r *report) tell() {
+	for i := range r.happened {
+		h := &r.happened[i]
+		e := h.event(r.pool, r.start)
+		if to := r.observer.of(e.Kind); to != nil {
+			to(e)
+		}
+		if h.log && r.logger != nil {
+			logEvent(r.logger, &e)
+		}
+	}
+}
+
+// panicked logs that an Observer or a Logger did. A Logger may do so again,
+// and then no more can be done.
+func (r *report) panicked(v any) {
+	defer func() { _ = recover() }()
+	if r.logger != nil {
+		r.logger.Error("pools: an Observer or a Logger panicked", "pool", r.pool, "panic", v, "stack", string(debug.Stack()))
+	}
+}
+
+// logEvent writes an event to a log, at the level of what it means.
+func logEvent(to *slog.Logger, e *Event) {
+	level, message := slog.LevelWarn, ""
+	switch e.Kind {
+	case EventOpened:
+		level, message = slog.LevelDebug, "a connection was opened"
+	case EventOpenFailed:
+		level, message = slog.LevelError, "open failed"
+	case EventClosed:
+		message = "a connection was closed"
+		if e.Err == nil {
+			level = slog.LevelDebug
+		}
+	case EventDown:
+		level, message = slog.LevelError, "the server is down: until an open succeeds, one at a time is tried"
+	case EventUp:
+		level, message = slog.LevelInfo, "the server is up again"
+	case EventLeaked:
+		message = "a connection has been held for longer than LeakAfter"
+	case EventLost:
+		level, message = slog.LevelError, "a Conn was forgotten without Push"
+	case EventMisused:
+		message = "an ended lease was pushed, destroyed or detached again"
+	case EventRevoked:
+		message = "all leases were revoked"
+	case EventHung:
+		level, message = slog.LevelError, "a call hangs and is abandoned"
+	case EventCallFailed:
+		message = "a call failed"
+	}
+	if !to.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("pool", e.Pool)}
+	add := func(there bool, a slog.Attr) {
+		if there {
+			attrs = append(attrs, a)
+		}
+	}
+	add(e.ID != "", slog.String("connection", e.ID))
+	add(e.Call != "", slog.String("call", "Connector."+e.Call))
+	add(e.Reason != 0, slog.String("reason", e.Reason.String()))
+	add(e.Took != 0, slog.Duration("took", e.Took))
+	add(e.Count != 0, slog.Int("count", e.Count))
+	add(e.RetryIn != 0, slog.Duration("next try in", e.RetryIn))
+	add(e.Goroutine != 0, slog.Uint64("goroutine", e.Goroutine))
+	add(e.Stack != "", slog.String("taken at", e.Stack))
+	add(e.Err != nil, slog.Any("error", e.Err))
+	add(e.Suppressed != 0, slog.Int("suppressed", e.Suppressed))
+	to.LogAttrs(context.Background(), level, "pools: "+message, attrs...)
+}

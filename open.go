@@ -1,0 +1,277 @@
+package pools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"time"
+)
+
+// Opens run in goroutines of the pool and belong to no caller: a caller that
+// gives up does not stop the open that it caused, and the connection goes to
+// the oldest waiter or becomes idle.
+
+// opens are what the pool knows of opens, beside their pace. Under the lock.
+type opens struct {
+	probing   bool
+	openErr   error // the latest
+	openErrAt int64
+	begun     uint64 // opens so far; each takes a lease number
+}
+
+// openJob opens a connection in a slot.
+type openJob[T any] struct {
+	p        *Pool[T]
+	slot     *slot[T]
+	number   uint64 // of the call
+	tries    int    // at most
+	timeout  time.Duration
+	pause    time.Duration // the longest before the second try
+	began    int64
+	told     func(error) // if not nil, learns how it ended
+	resource T
+	got      bool
+}
+
+// wanted is how many more opens should be running.
+func (p *Pool[T]) wanted() int {
+	// A connection that is being reset or checked will be idle sooner than a
+	// new one would; without this, one sequential user would open a second.
+	hopes := p.in[opening] + p.aboutIdle()
+	if p.failingSince != 0 {
+		hopes -= p.byKeeper // of connections that are as dead as the others, probably
+	}
+	if p.pace.overstayed {
+		// What has been running for longer than an open takes may hang. A Reset
+		// may take longer than an open and be no worse for it: one user must
+		// not open a second connection.
+		hopes = 0
+		for c := range p.calls.active {
+			took := p.now() - c.since
+			if !c.over && (c.kind == callOpen && took < p.pace.slowOpen() ||
+				c.kind == callReset && took < p.pace.slowReset()) {
+				hopes++
+			}
+		}
+	}
+	return max(p.queue.len-hopes, p.demand.wanted(p.aliveSoon()))
+}
+
+// startOpens starts the opens that are wanted and allowed.
+func (p *Pool[T]) startOpens() {
+	if p.in[opening] == 0 {
+		p.pace.lull()
+	}
+	if p.pace.down() {
+		return // the prober alone
+	}
+	p.pace.overstayed = false
+	if w := p.queue.first; w != nil && p.taken() < p.settings.Size {
+		p.pace.waits(w.since, p.now(), p.in[opening], p.settings.Size)
+	}
+	for p.pace.may(p.now(), p.in[opening]) && p.wanted() > 0 {
+		s := p.vacantSlot()
+		if s == nil {
+			return
+		}
+		p.open(s, p.settings.ReconnectAttempts, nil)
+		p.demand.began()
+	}
+}
+
+// vacantSlot returns the first vacant slot, or nil if Size are taken. Slots
+// beyond Size count: they may still be taken.
+func (p *Pool[T]) vacantSlot() *slot[T] {
+	first := p.vacancies.first()
+	if p.taken() >= p.settings.Size || first < 0 {
+		return nil
+	}
+	return p.table.Load().slots[first]
+}
+
+// open starts an open in a vacant slot. told, if not nil, learns how it ended.
+func (p *Pool[T]) open(s *slot[T], tries int, told func(error)) {
+	// A lease number of its own: a Pop that read the idle word of the slot's
+	// last connection and slept since must not find that word again, or it
+	// would lend a connection that is closed.
+	w := s.word.load()
+	p.move(&s.cell, w, (w + oneLease).with(opening))
+	s.kept = kept{generation: p.refreshed}
+	p.opens.begun++
+	values := context.Background()
+	if w := p.queue.first; w != nil {
+		values = context.WithoutCancel(w.ctx)
+	}
+	p.pace.tried(p.now(), p.settings.MaxOpensPerSecond)
+	j := &openJob[T]{
+		p: p, slot: s, number: p.calls.begun + 1, tries: tries, told: told, began: p.now(),
+		timeout: p.settings.OpenTimeout, pause: p.settings.ReconnectSleep,
+	}
+	p.start(callOpen, j, values, j.timeout)
+}
+
+// call calls Connector.Open until it succeeds.
+func (j *openJob[T]) call(ctx context.Context) (err error) {
+	for try := 1; ; try++ {
+		j.resource, err = j.p.connector.Open(ctx)
+		if err == nil && isNil(j.resource) {
+			err = errors.New("pools: Connector.Open returned nil and no error")
+		}
+		if err == nil {
+			j.got = true
+			return nil
+		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = &hidden{fmt.Sprintf("OpenTimeout (%v) ended it: %v", j.timeout, err), ErrOpenTimeout}
+		}
+		if try == j.tries || ctx.Err() != nil || !sleep(ctx, jitter(j.pause, try-1)) || !j.awaitTurn(ctx) {
+			if try > 1 {
+				err = fmt.Errorf("%w (after %d tries)", err, try)
+			}
+			return err
+		}
+	}
+}
+
+// awaitTurn waits until MaxOpensPerSecond allows a further try, and takes it.
+// It returns false if ctx ends before, and if no further try may begin: the
+// pool was paused, or Size lowered.
+func (j *openJob[T]) awaitTurn(ctx context.Context) bool {
+	p := j.p
+	for {
+		p.lock()
+		wait := time.Duration(p.pace.nextTry - p.now())
+		stop := p.paused || p.taken() > p.settings.Size
+		if wait <= 0 && !stop {
+			p.pace.tried(p.now(), p.settings.MaxOpensPerSecond)
+		}
+		p.unlock()
+		if wait <= 0 || stop {
+			return !stop
+		}
+		if !sleep(ctx, wait) {
+			return false
+		}
+		pauseCall("turn", j.number)
+	}
+}
+
+func (j *openJob[T]) done(c *call, err error) {
+	p := j.p
+	if err == nil {
+		p.adopt(j.slot, j.resource)
+		took := time.Duration(p.now() - j.began)
+		p.pace.opened(took, p.settings.Size)
+		p.openTimes.add(int64(took), 1)
+		p.happen(Event{Kind: EventOpened, Took: took}, j.slot.conn, nil)
+		p.up()
+		p.prove(j.slot.generation)
+		p.handBack(j.slot) // model: open_done
+	} else {
+		p.vacate(j.slot, c) // model: open_failed
+		if !p.closed {
+			p.openFailed(err, j.began)
+		}
+	}
+	if j.told != nil {
+		j.told(err)
+	}
+	p.tellFills(err)
+}
+
+// late closes what the open brings: it is not wanted any more.
+func (j *openJob[T]) late(c *call, _ error) {
+	p := j.p
+	if j.got {
+		p.opened++
+		conn := &connection[T]{resource: j.resource, number: connections.Add(1), openedAt: p.now()}
+		p.happen(Event{Kind: EventOpened, Took: time.Duration(p.now() - j.began)}, conn, nil)
+		p.closeLeft(conn, j.slot, c.keepsSlot)
+	} else if c.keepsSlot {
+		p.free(j.slot)
+	}
+}
+
+// adopt makes resource the connection of the slot.
+func (p *Pool[T]) adopt(s *slot[T], resource T) {
+	p.opened++
+	p.put(&s.cell, returning)
+	s.conn = &connection[T]{
+		resource: resource,
+		number:   connections.Add(1),
+		openedAt: p.now(),
+		before:   s.word.load().lease(),
+		trace:    new(trace),
+	}
+	s.seen, s.seenAt = s.word.load(), p.now()
+	h := &handle[T]{slot: s, pool: p, conn: s.conn}
+	s.handle.Store(h)
+	// Once a connection, not once a lease. The argument is small and knows
+	// neither slot nor pool: the collector holds on to it, and it would keep a
+	// dropped pool for ever. The function may run outside the pool's synctest
+	// bubble, so it touches atomics, and pprof's own lock.
+	s.conn.cleanup = runtime.AddCleanup(h, (*trace).lose, s.conn.trace)
+	if p.keeper.at == 0 {
+		p.lookNoLaterThan(p.now() + int64(p.every))
+	}
+}
+
+// openFailed notes that an open, begun at that time, has failed with all its
+// tries.
+func (p *Pool[T]) openFailed(err error, began int64) {
+	now := p.now()
+	news := p.pace.failed(began, now, p.settings.ReconnectSleep, randomly)
+	p.openErrors++
+	p.openErr, p.openErrAt = err, now
+	p.happen(Event{
+		Kind: EventOpenFailed, Took: time.Duration(now - began), Err: err,
+		Count: p.pace.failures, RetryIn: time.Duration(p.pace.probeAt - now),
+	}, nil, nil)
+	if news {
+		p.happen(Event{Kind: EventDown, Err: err}, nil, nil)
+	}
+}
+
+// up ends that the server counts as down.
+func (p *Pool[T]) up() {
+	if was, since := p.pace.up(p.now()); was {
+		p.happen(Event{Kind: EventUp, Took: since}, nil, nil)
+	}
+}
+
+// probe tries whether the server is back.
+func (p *Pool[T]) probe() {
+	s := p.vacantSlot()
+	switch {
+	case s != nil:
+		p.probing = true
+		p.open(s, 1, func(error) { p.probing = false })
+	case p.alive() >= p.settings.Size:
+		p.up() // nothing is to be opened: Size was lowered since
+	default:
+		p.pace.probeLater(p.now())
+	}
+}
+
+// randomly returns a random duration below that one. Tests that are to go the
+// same way each time set it.
+var randomly = rand.N[time.Duration]
+
+// jitter returns a random pause up to first, doubled n times.
+func jitter(first time.Duration, n int) time.Duration {
+	return randomly(doubled(first, n, time.Hour)) + 1
+}
+
+// sleep returns false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,97 @@
+package pools
+
+import "sync/atomic"
+
+// table is the pool's slots. It is never changed, only replaced.
+type table[T any] struct {
+	slots []*slot[T]
+	hints []hints // nil for few slots
+	heads []atomic.Uint64
+}
+
+// fewSlots is up to how many slots a search simply walks.
+const fewSlots = 64
+
+// hints says of 64 slots which are idle, as far as is known: a clear bit means
+// not idle. head has one bit for each hints in the same way.
+//
+// Whoever makes a slot idle sets its bit if it is clear, and then the bit in
+// the head. Taking a slot leaves the bit. A search that finds a bit set for a
+// slot that is not idle clears it and looks again: the slot may have become
+// idle, and its push may have seen the bit still set. New hints begin with all
+// bits set, after their slots know them: a push that did not know them yet made
+// its slot idle before any of these bits could be cleared.
+type hints struct {
+	bits    atomic.Uint64
+	head    *atomic.Uint64
+	headBit uint64
+	_       [128 - 24]byte
+}
+
+// newTable makes a table of that many slots, the first of them those of old,
+// which may be nil. Under the lock, once old is in use.
+func newTable[T any](size int, old *table[T]) *table[T] {
+	t := &table[T]{slots: make([]*slot[T], size)}
+	kept := 0
+	if old != nil {
+		kept = copy(t.slots, old.slots)
+	}
+	block := make([]slot[T], size-kept)
+	for i := range block {
+		block[i].index = kept + i
+		t.slots[kept+i] = &block[i]
+	}
+	if size > fewSlots {
+		t.hints = make([]hints, (size+63)/64)
+		t.heads = make([]atomic.Uint64, (len(t.hints)+63)/64)
+		for i := range t.hints {
+			t.hints[i].head = &t.heads[i/64]
+			t.hints[i].headBit = 1 << (i % 64)
+		}
+	}
+	for i, s := range t.slots {
+		if t.hints == nil {
+			s.hints.Store(nil)
+			continue
+		}
+		h := &t.hints[i/64]
+		s.hints.Store(h) // first this, then the bit
+		h.mark(i)
+	}
+	return t
+}
+
+// hint notes that the slot is idle. It follows the change of the word.
+func (c *cell) hint() {
+	if h := c.hints.Load(); h != nil {
+		h.mark(c.index)
+	}
+}
+
+func (h *hints) mark(index int) {
+	bit := uint64(1) << (index % 64)
+	if h.bits.Load()&bit == 0 { // model: hint_set
+		h.bits.Or(bit)
+	}
+	if h.head.Load()&h.headBit == 0 {
+		h.head.Or(h.headBit)
+	}
+}
+
+// anyIdle reports whether a search may find something.
+func (t *table[T]) anyIdle() bool {
+	for i := range t.heads {
+		if t.heads[i].Load() != 0 {
+			return true
+		}
+	}
+	if t.hints != nil {
+		return false
+	}
+	for _, s := range t.slots {
+		if s.word.load().state() == idle {
+			return true
+		}
+	}
+	return false
+}

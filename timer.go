@@ -1,0 +1,48 @@
+package pools
+
+import (
+	"time"
+	"weak"
+)
+
+// timer calls a function of the pool at a time, and again when it is set
+// again. It does not keep a dropped pool alive. Under the lock.
+type timer struct {
+	fire  func()
+	timer *time.Timer
+	at    int64 // when it will fire; 0: it is not set
+}
+
+// newTimer makes a timer that calls do.
+func newTimer[T any](p *Pool[T], do func(*Pool[T])) timer {
+	dropped := weak.Make(p)
+	return timer{fire: func() {
+		if p := dropped.Value(); p != nil {
+			do(p)
+		}
+	}}
+}
+
+// by has the timer fire at that time, or earlier if it is set so already.
+func (t *timer) by(at, now int64) {
+	if t.at != 0 && t.at <= at {
+		return
+	}
+	t.at = at
+	after := time.Duration(max(at-now, 0))
+	if t.timer == nil {
+		t.timer = time.AfterFunc(after, t.fire)
+	} else {
+		t.timer.Reset(after)
+	}
+}
+
+// fired notes that the timer has fired.
+func (t *timer) fired() { t.at = 0 }
+
+func (t *timer) stop() {
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.at = 0
+}

@@ -1,0 +1,244 @@
+package pools
+
+import (
+	"context"
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// The wait protocol. spec/pool.pml is its model; "model: name" says which step
+// of the model a line is.
+//
+// Waiters stand in a queue, oldest first. Whatever frees something hands it on,
+// see hand.go. Two steps make that complete:
+//
+//   - a waiter announces itself (queue, then gate) and then looks again;
+//   - a push makes its slot idle and then looks at the gate.
+//
+// Each does first what the other looks at last, so no waiter sleeps beside an
+// idle connection.
+//
+// Fairness is that of sync.Mutex. While the oldest waiter is young, a push
+// wakes it to race: it stays first in the queue and polls, while running
+// goroutines may overtake it. That keeps connections busy instead of idle until
+// a sleeper is scheduled. Once it has waited for patience, the gate says
+// starving: no Pop takes the fast path, and each connection goes from holder to
+// oldest waiter directly, until the oldest is young again.
+const (
+	patience    = int64(time.Millisecond)
+	polls       = 32 // of a woken waiter before it sleeps again
+	clockEvery  = 64 // while a waiter races, a push reads the clock once in so many leases of its slot
+	breatheOnce = 16 // a waiter that was handed a slot lets others run once in so many leases of it
+)
+
+// pause is where tests hold up a goroutine between two steps of the protocol.
+// Only they can set it.
+var pause atomic.Pointer[func(before string, call uint64)]
+
+func pauseBefore(step string) { pauseCall(step, 0) }
+
+// lockedMaybe stands for a call's number where the pool may be locked: only a
+// test that knows better may hold up a goroutine there.
+const lockedMaybe = ^uint64(0)
+
+// pauseCall is pauseBefore for one of several calls that do the same step at
+// one instant.
+func pauseCall(step string, call uint64) {
+	if f := pause.Load(); f != nil {
+		(*f)(step, call)
+	}
+}
+
+// wait queues and returns with a connection or an error.
+func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
+	pauseBefore("announce")
+	p.lock()
+	now := p.now()
+	if p.closed {
+		defer p.unlock()
+		return Conn[T]{}, p.failure(now, ErrClosed)
+	}
+	if most := p.settings.MaxWaiting; most != NoLimit {
+		p.oldest(nil) // waiters whose ctx has ended no longer count, even if they have not woken yet
+		if p.queue.len >= most {
+			defer p.unlock()
+			return Conn[T]{}, p.failure(now, ErrTooManyWaiting)
+		}
+	}
+	w := p.spares.get()
+	w.ctx, w.since = ctx, now
+	p.queue.append(w) // model: announce
+	if p.queue.len == 1 {
+		p.gate.set(gateQueueing, true)
+		p.settle() // model: look_again
+	} else {
+		// The gate has said queueing since the first one looked: whatever
+		// became idle since is on its way to a waiter.
+		p.oldest(nil) // waiters whose ctx has ended no longer count, even if they have not woken yet
+		p.provide()
+	}
+	p.unlock()
+	conn, err := p.await(ctx, w, now)
+	if p.gate.has(gateObserving) {
+		p.waited(conn, now, err)
+	}
+	return conn, err
+}
+
+// await returns when the wait is over.
+func (p *Pool[T]) await(ctx context.Context, w *waiter[T], since int64) (Conn[T], error) {
+	for {
+		select { // model: park
+		case <-w.token:
+		default:
+			select { // a waiter that was told something does not end by its ctx
+			case <-w.token:
+			case <-ctx.Done():
+				return p.cancelled(w, false)
+			}
+		}
+		pauseBefore("woken")
+		conn := Conn[T]{w.handle, w.lease}
+		switch {
+		case w.err != nil:
+			err := w.err
+			w.finish()
+			return Conn[T]{}, err
+		case w.handle == nil:
+			if conn.handle, conn.lease = p.race(w); conn.handle == nil {
+				continue
+			}
+		case ctx.Err() != nil:
+			return p.cancelled(w, true) // granted at the instant the ctx ended
+		default:
+			w.finish()
+			if conn.lease.lease()%breatheOnce == 0 {
+				breathe()
+			}
+		}
+		p.lend(conn, since)
+		return conn, nil
+	}
+}
+
+// breathe ends the time slice of the scheduler. A goroutine that is handed a
+// connection runs next, in the time slice of the one that handed it on, and
+// passes that on in turn. Goroutines whose answers have come would wait for the
+// end of the slice, up to ten milliseconds, each with a connection.
+func breathe() { runtime.Gosched() }
+
+// race is what a woken waiter does: it polls, and yields to goroutines that may
+// push. It returns nil when it has to sleep again, or has been given something
+// meanwhile.
+func (p *Pool[T]) race(w *waiter[T]) (*handle[T], word) {
+	for range polls {
+		if p.gate.has(popsStop) || w.ctx.Err() != nil {
+			break
+		}
+		if h, lease := p.take(); h != nil {
+			pauseBefore("race_won")
+			p.lock()
+			p.racer = nil // model: race_won
+			p.endWait(w)
+			p.passOn()
+			p.spares.put(w)
+			p.unlock()
+			w.finish()
+			return h, lease
+		}
+		runtime.Gosched()
+	}
+	pauseBefore("race_lost")
+	p.lock()
+	p.racer, w.told = nil, false // model: race_lost
+	if p.overdue(w) {
+		p.gate.set(gateStarving, true)
+	}
+	p.settle()
+	p.unlock()
+	return nil, 0
+}
+
+// cancelled ends a wait because the waiter's ctx has ended. A cancelled waiter
+// takes nothing with it: neither a connection nor the chance it was woken for.
+// took says whether it has taken its token.
+func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
+	pauseBefore("cancelled")
+	ended := ctxError(w.ctx) // before the lock: the cause is the user's, with methods
+	p.lock()
+	granted, refused := w.handle != nil, w.err
+	if granted { // model: push_on
+		p.passedUp++ // no Pop returned this lease
+		s := w.handle.slot
+		was := s.word.load() // no other goroutine has this lease, and the lock keeps keeper and RevokeAll away
+		p.put(&s.cell, returning)
+		if was.state() == revoked {
+			p.close(s, ReasonRevoked, nil)
+		} else {
+			s.handle.Store(w.handle) // if this took seconds the keeper has let go of it
+			p.handBack(s)
+		}
+	}
+	if p.racer == w { // model: pass_wake
+		p.racer = nil
+	}
+	if w.queued { // model: cancelled
+		p.endWait(w)
+	}
+	err := refused
+	if err == nil {
+		p.waitFailed(w.ctx.Err())
+		err = p.failure(w.since, ended)
+	}
+	if !granted && refused == nil {
+		p.spares.put(w) // otherwise the grant or refusal has
+	}
+	owed := w.told && !took
+	p.settle()
+	p.unlock()
+	if owed {
+		// Its token is about to be sent. It must not meet the next Pop that uses
+		// this waiter.
+		<-w.token // model: take_owed
+	}
+	w.finish()
+	return Conn[T]{}, err
+}
+
+// pushed is the rest of a Push whose slot is idle already and that saw
+// something at the gate.
+func (p *Pool[T]) pushed(gate uint32, lease word) {
+	if gate&(gateStarving|gateClosed|gateShrunk|gateRacing) == gateRacing && lease.lease()%clockEvery != 0 {
+		return // the racer is on its way and will look
+	}
+	p.lock()
+	defer p.unlock()
+	if gate&gateShrunk != 0 {
+		p.shed()
+	}
+	if p.racer != nil && !p.closed {
+		if p.overdue(p.racer) {
+			p.gate.set(gateStarving, true)
+		}
+		return
+	}
+	p.passOn()
+}
+
+// passOn hands on what is idle after a push or a race: to the oldest waiter, by
+// waking it to race or, when it has waited too long, directly.
+func (p *Pool[T]) passOn() { // model: pass_on
+	p.gate.set(gateRacing, false) // then look: a push that saw it set has made its slot idle before
+	w := p.oldest(nil)
+	if w != nil && p.overdue(w) {
+		p.gate.set(gateStarving, true)
+	}
+	if w == nil || p.gate.has(popsStop|gateShrunk) || !p.table.Load().anyIdle() {
+		p.settle()
+		return
+	}
+	p.racer = w // model: wake_racer
+	p.gate.set(gateRacing, true)
+	p.told.add(w)
+}
