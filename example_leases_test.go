@@ -6,12 +6,42 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net"
 	"os"
 	"time"
 
 	"github.com/utopia-go/pools"
 )
+
+// A result of the function; and an error after which the resource must go.
+func ExampleUseResult() {
+	pool, err := pools.New("dice", pools.Connector[*rand.Rand]{
+		Open:  func(context.Context) (*rand.Rand, error) { return rand.New(rand.NewPCG(1, 2)), nil },
+		Close: func(context.Context, *rand.Rand) error { return nil }, // there is nothing to close
+	}, pools.Settings{Size: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	defer pool.Close(ctx)
+
+	n, err := pools.UseResult(ctx, pool, func(dice *rand.Rand) (int, error) { return 1 + dice.IntN(6), nil })
+	fmt.Println(1 <= n && n <= 6, err)
+
+	jammed := errors.New("jammed")
+	_, err = pools.UseResult(ctx, pool, func(*rand.Rand) (int, error) { return 0, pools.Discard(jammed) })
+	fmt.Println(errors.Is(err, jammed))
+
+	if err := pool.Fill(ctx, 1); err != nil { // a new one is in its place
+		log.Fatal(err)
+	}
+	fmt.Println("opened:", pool.Stats().Opened)
+	// Output:
+	// true <nil>
+	// true
+	// opened: 2
+}
 
 // Discard closes the connection, here a log file that has grown too large,
 // without failing the use.

@@ -2,6 +2,7 @@ package pools_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -76,4 +77,44 @@ func ExamplePool_Connections() {
 	// held 1 true
 	// idle 0 false
 	// <nil>
+}
+
+// What a Pop says when there is nothing to be had, and what a Close says when
+// somebody keeps a connection. Detach keeps one for good.
+func ExamplePopError() {
+	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
+		return os.Open(os.DevNull)
+	}), pools.Settings{Size: 1, WaitTimeout: time.Millisecond})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	// A millisecond is for this example; it bounds the wait for an open too.
+	if err := pool.Fill(ctx, 1); err != nil {
+		log.Fatal(err)
+	}
+	conn, err := pool.Pop(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	_, err = pool.Pop(ctx)
+	e, _ := errors.AsType[*pools.PopError](err)
+	fmt.Println(errors.Is(err, pools.ErrWaitTimeout), errors.Is(err, context.DeadlineExceeded))
+	fmt.Printf("%d of %d are held\n", e.Held, e.Size)
+
+	soon, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	err = pool.Close(soon)
+	c, _ := errors.AsType[*pools.CloseError](err)
+	fmt.Println(errors.Is(err, pools.ErrStillOut), c.Held[0].ID == conn.ID())
+
+	file, err := conn.Detach()
+	defer file.Close()
+	fmt.Println(err, pool.Close(ctx))
+	// Output:
+	// true false
+	// 1 of 1 are held
+	// true true
+	// <nil> <nil>
 }
