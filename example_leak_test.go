@@ -6,6 +6,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -30,9 +31,10 @@ func ExampleSettings_leakAfter() {
 	ctx := context.Background()
 	defer pool.Close(ctx)
 
+	_, thisFile, _, _ := runtime.Caller(0)
 	err = pool.Use(ctx, func(*os.File) error {
 		text := <-reports // in this example, the work takes just too long
-		fmt.Println(strings.Contains(text, "held for longer than LeakAfter"), strings.Contains(text, "ExampleSettings_leakAfter"))
+		fmt.Println(strings.Contains(text, "held for longer than LeakAfter"), strings.Contains(text, thisFile))
 		return nil
 	})
 	fmt.Println(err, pool.Stats().Leaks)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -66,9 +67,10 @@ func ExamplePool_Connections() {
 		log.Fatal(err)
 	}
 
+	_, thisFile, _, _ := runtime.Caller(0)
 	err = pool.Use(ctx, func(*os.File) error {
 		for c := range pool.Connections() {
-			fmt.Println(c.State, c.Uses, strings.Contains(c.Stack, "ExamplePool_Connections"))
+			fmt.Println(c.State, c.Uses, strings.Contains(c.Stack, thisFile))
 		}
 		return nil
 	})

@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -158,24 +159,21 @@ func ExamplePool_Close() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	forgetful := func() pools.Conn[*os.File] {
-		file, err := pool.Pop(context.Background())
-		if err != nil {
-			log.Fatal(err)
-		}
-		return file
+	file, err := pool.Pop(context.Background())
+	if err != nil {
+		log.Fatal(err)
 	}
-	file := forgetful()
 
 	// A real program gives some seconds here.
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	err = pool.Close(ctx)
 
+	_, thisFile, _, _ := runtime.Caller(0)
 	if left, ok := errors.AsType[*pools.CloseError](err); ok {
 		for _, holder := range left.Held {
 			fmt.Println("held:", holder.ID == file.ID())
-			fmt.Println("popped here:", strings.Contains(holder.Stack, "ExamplePool_Close"))
+			fmt.Println("popped here:", strings.Contains(holder.Stack, thisFile))
 		}
 	}
 
