@@ -14,11 +14,13 @@ import (
 	"github.com/utopia-go/pools"
 )
 
-// A result of the function; and an error after which the resource must go.
+// UseResult is Use for a function that returns a value. If the function returns
+// an error wrapped by Discard, the resource is closed and the caller gets the
+// error as it was.
 func ExampleUseResult() {
 	pool, err := pools.New("dice", pools.Connector[*rand.Rand]{
 		Open:  func(context.Context) (*rand.Rand, error) { return rand.New(rand.NewPCG(1, 2)), nil },
-		Close: func(context.Context, *rand.Rand) error { return nil }, // there is nothing to close
+		Close: func(context.Context, *rand.Rand) error { return nil }, // nothing to close
 	}, pools.Settings{Size: 1})
 	if err != nil {
 		log.Fatal(err)
@@ -33,7 +35,7 @@ func ExampleUseResult() {
 	_, err = pools.UseResult(ctx, pool, func(*rand.Rand) (int, error) { return 0, pools.Discard(jammed) })
 	fmt.Println(errors.Is(err, jammed))
 
-	if err := pool.Fill(ctx, 1); err != nil { // a new one is in its place
+	if err := pool.Fill(ctx, 1); err != nil { // opens the replacement
 		log.Fatal(err)
 	}
 	fmt.Println("opened:", pool.Stats().Opened)
@@ -43,8 +45,8 @@ func ExampleUseResult() {
 	// opened: 2
 }
 
-// Discard closes the connection, here a log file that has grown too large,
-// without failing the use.
+// Discard(nil) closes the connection, here a log file that has grown too
+// large, without making Use fail.
 func ExampleDiscard() {
 	ctx := context.Background()
 	folder, err := os.MkdirTemp("", "pools")
@@ -61,7 +63,7 @@ func ExampleDiscard() {
 	}
 	defer pool.Close(ctx)
 
-	const most = 10
+	const maxSize = 10 // bytes
 	write := func(line string) error {
 		return pool.Use(ctx, func(file *os.File) error {
 			if _, err := fmt.Fprintln(file, line); err != nil {
@@ -71,8 +73,8 @@ func ExampleDiscard() {
 			if err != nil {
 				return err
 			}
-			if info.Size() > most {
-				return pools.Discard(nil) // Use returns nil, and the file is closed
+			if info.Size() > maxSize {
+				return pools.Discard(nil) // closes the file; Use returns nil
 			}
 			return nil
 		})
@@ -84,7 +86,7 @@ func ExampleDiscard() {
 	}
 	fmt.Println("files:", pool.Stats().Opened)
 
-	// With an error in it, Use returns that error as it was.
+	// Given an error, Discard closes the connection and Use returns that error.
 	full := errors.New("the disk is full")
 	err = pool.Use(ctx, func(*os.File) error { return pools.Discard(full) })
 	fmt.Println(err == full)
@@ -93,9 +95,9 @@ func ExampleDiscard() {
 	// true
 }
 
-// A read that ran into its deadline leaves the answer on its way: whoever
-// used the connection next would read it as his own. PushErr tells the pool,
-// and the connection goes.
+// When a read times out, its answer may still arrive, and the next user of the
+// connection would take it for their own. PushErr passes the error to the pool,
+// which closes the connection instead of lending it again.
 func ExampleConn_PushErr() {
 	ctx := context.Background()
 	server := make(chan net.Conn, 2)
@@ -113,14 +115,14 @@ func ExampleConn_PushErr() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	conn.Resource().SetReadDeadline(time.Now()) // nobody answers in no time
+	conn.Resource().SetReadDeadline(time.Now()) // times out at once
 	_, err = conn.Resource().Read(make([]byte, 8))
 	fmt.Println("first:", err)
 	if err := conn.PushErr(err); err != nil {
 		log.Fatal(err)
 	}
 
-	// The server sees its end of the connection close.
+	// The server sees the connection close.
 	_, err = (<-server).Read(make([]byte, 8))
 	fmt.Println("server:", err == io.EOF)
 
@@ -137,7 +139,8 @@ func ExampleConn_PushErr() {
 }
 
 // Detach takes a connection out of the pool, for example to hand it to code
-// that keeps it for hours. Its slot is free at once, and the caller closes it.
+// that keeps it for hours. Its slot is free at once, and the caller must close
+// the connection.
 func ExampleConn_Detach() {
 	ctx := context.Background()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -164,7 +167,7 @@ func ExampleConn_Detach() {
 	defer subscription.Close()
 	fmt.Println("available:", pool.Available())
 
-	// The pool knows nothing of it any more: closing the pool leaves it open.
+	// The pool no longer owns the connection: closing the pool leaves it open.
 	fmt.Println(pool.Close(ctx))
 	_, err = fmt.Fprintln(subscription, "still here")
 	fmt.Println(err)

@@ -13,7 +13,7 @@ import (
 	"github.com/utopia-go/pools"
 )
 
-// An Observer is told what happens; Stats has the sum of it.
+// An Observer receives events as they happen; Stats has the totals.
 func ExampleObserver() {
 	observer := &pools.Observer{
 		Event: func(e pools.Event) {
@@ -23,7 +23,7 @@ func ExampleObserver() {
 			case pools.EventClosed:
 				fmt.Println("closed:", e.Reason)
 			case pools.EventDown:
-				fmt.Println("nothing can be opened:", e.Err)
+				fmt.Println("the server is down:", e.Err)
 			}
 		},
 	}
@@ -39,7 +39,7 @@ func ExampleObserver() {
 			log.Fatal(err)
 		}
 	}
-	if err := pool.Close(ctx); err != nil { // when it returns, all has been told
+	if err := pool.Close(ctx); err != nil { // returns after the last event has been delivered
 		log.Fatal(err)
 	}
 	st := pool.Stats()
@@ -52,8 +52,8 @@ func ExampleObserver() {
 	// 99 in 100 opens took less than a second: true
 }
 
-// Who holds what? With TrackHolders each connection in use says where it was
-// popped, and by which goroutine.
+// Connections lists every open connection. With TrackHolders, each one in use
+// also says where it was popped, and by which goroutine.
 func ExamplePool_Connections() {
 	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
 		return os.Open(os.DevNull)
@@ -81,8 +81,9 @@ func ExamplePool_Connections() {
 	// <nil>
 }
 
-// What a Pop says when there is nothing to be had, and what a Close says when
-// somebody keeps a connection. Detach keeps one for good.
+// A Pop that gets no connection returns a PopError, which describes the pool at
+// that moment. A Close that runs out of time returns a CloseError, which names
+// the connections still in use.
 func ExamplePopError() {
 	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
 		return os.Open(os.DevNull)
@@ -91,7 +92,8 @@ func ExamplePopError() {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	// A millisecond is for this example; it bounds the wait for an open too.
+	// WaitTimeout, here unusually short, also limits the wait for an open, so
+	// the example opens its only file beforehand.
 	if err := pool.Fill(ctx, 1); err != nil {
 		log.Fatal(err)
 	}
@@ -111,6 +113,7 @@ func ExamplePopError() {
 	c, _ := errors.AsType[*pools.CloseError](err)
 	fmt.Println(errors.Is(err, pools.ErrStillOut), c.Held[0].ID == conn.ID())
 
+	// Close has nothing left to wait for once the file is detached.
 	file, err := conn.Detach()
 	defer file.Close()
 	fmt.Println(err, pool.Close(ctx))

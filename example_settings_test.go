@@ -11,16 +11,16 @@ import (
 	"github.com/utopia-go/pools"
 )
 
-// How long connections live. Whatever ends a lifetime, a connection in use is
-// closed only when it comes back.
+// Three settings limit how long a connection lives. Whichever limit is reached,
+// a connection in use is closed only when it is returned.
 func ExampleSettings_lifetimes() {
 	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
 		return os.Open(os.DevNull)
 	}), pools.Settings{
 		Size:        10,
-		MaxLifetime: time.Hour,       // from 54 minutes on, each at another time
-		IdleTimeout: 5 * time.Minute, // unless it is used
-		MaxUses:     3,               // and nobody gets a connection for its fourth use
+		MaxLifetime: time.Hour,       // each closes at a different age, 54 to 60 minutes
+		IdleTimeout: 5 * time.Minute, // without a use
+		MaxUses:     3,               // no connection is lent a fourth time
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -48,8 +48,8 @@ func ExampleSettings_lifetimes() {
 	// used up: 2
 }
 
-// One connection is always ready. While nobody uses it, it is checked now and
-// then, so that no firewall on the way forgets it; if it does not answer it is
+// MinIdle keeps one idle connection ready. KeepAlive checks it regularly, so that
+// NATs and firewalls keep it alive. A connection that fails its check is
 // replaced.
 func ExampleSettings_keepAlive() {
 	checked := make(chan bool, 1)
@@ -66,7 +66,7 @@ func ExampleSettings_keepAlive() {
 	}, pools.Settings{
 		Size:      2,
 		MinIdle:   1,
-		KeepAlive: 10 * time.Millisecond, // a real program gives half a minute or more
+		KeepAlive: 10 * time.Millisecond, // in production, 30 seconds or more
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -78,8 +78,8 @@ func ExampleSettings_keepAlive() {
 	// true
 }
 
-// With MaxWaiting a server that is overloaded refuses at once, instead of
-// making everybody wait until nobody is interested any more.
+// With MaxWaiting, an overloaded server refuses surplus requests at once,
+// instead of letting all of them wait until their clients have given up.
 func ExampleSettings_maxWaiting() {
 	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
 		return os.Open(os.DevNull)
@@ -95,10 +95,10 @@ func ExampleSettings_maxWaiting() {
 		for range 3 {
 			go func() { served <- pool.Use(ctx, func(*os.File) error { return nil }) }()
 		}
-		fmt.Println(errors.Is(<-served, pools.ErrTooManyWaiting)) // the third, at once
+		fmt.Println(errors.Is(<-served, pools.ErrTooManyWaiting)) // two wait, the third is refused
 		return nil
 	})
-	fmt.Println(err, <-served, <-served) // the two who waited
+	fmt.Println(err, <-served, <-served) // the two that waited
 	// Output:
 	// true
 	// <nil> <nil> <nil>

@@ -16,8 +16,8 @@ import (
 	"github.com/utopia-go/pools"
 )
 
-// Fill opens connections before the first request comes, and says at once
-// when the server is not there.
+// Fill opens connections before the first request arrives. If the server is not
+// there, it fails at once.
 func ExamplePool_Fill() {
 	ctx := context.Background()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -48,8 +48,9 @@ func ExamplePool_Fill() {
 	// true 0
 }
 
-// Settings change while the pool runs, all or none of them. They may come from
-// a file: examples/reload reads one at each SIGHUP.
+// Configure changes settings while the pool runs: all of them, or none if any
+// is invalid. The settings may come from a JSON file; the program
+// examples/reload reads one on each SIGHUP.
 func ExamplePool_Configure() {
 	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
 		return os.Open(os.DevNull)
@@ -81,8 +82,9 @@ func ExamplePool_Configure() {
 	// 20
 }
 
-// While a server is failed over, Pops wait instead of failing. Refresh takes
-// what was open out of a paused pool; Resume opens new connections.
+// While a server fails over, Pause makes Pops wait instead of fail. Refresh
+// closes the old connections of a paused pool. After Resume, the pool opens new
+// ones on demand.
 func ExamplePool_Pause() {
 	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
 		return os.Open(os.DevNull)
@@ -110,16 +112,16 @@ func ExamplePool_Pause() {
 	// <nil> <nil>
 }
 
-// A goroutine hangs in a read with a connection in its hands. RevokeAll ends
-// its lease; Abort makes the read fail, so that the connection comes back and
-// is closed.
+// A goroutine that holds a connection hangs in a read. RevokeAll ends its lease,
+// and Abort makes the read fail, so that the goroutine returns the connection
+// and the pool closes it.
 func ExamplePool_RevokeAll() {
 	pool, err := pools.New("pipes", pools.Connector[net.Conn]{
 		Open: func(context.Context) (net.Conn, error) {
-			here, _ := net.Pipe() // the other end never says anything
+			here, _ := net.Pipe() // the other end never writes
 			return here, nil
 		},
-		Abort: func(conn net.Conn) { conn.Close() }, // a net.Conn may be closed while it is read
+		Abort: func(conn net.Conn) { conn.Close() }, // safe while another goroutine reads
 	}, pools.Settings{Size: 1})
 	if err != nil {
 		log.Fatal(err)
@@ -141,7 +143,7 @@ func ExamplePool_RevokeAll() {
 	fmt.Println("read:", <-read)
 	fmt.Println("push:", errors.Is(conn.Push(), pools.ErrRevoked))
 
-	next, err := pool.Pop(ctx) // a new connection
+	next, err := pool.Pop(ctx) // opens a new connection
 	fmt.Println(err, next.ID() != conn.ID(), next.Push())
 	// Output:
 	// revoked: 1
@@ -150,8 +152,8 @@ func ExamplePool_RevokeAll() {
 	// <nil> true <nil>
 }
 
-// Close waits for those who still use something until its ctx ends, and then
-// names them. With TrackHolders it also says where they popped.
+// Close waits for connections in use until its ctx ends, then returns an error
+// that names them. With TrackHolders, the error also says where each was popped.
 func ExamplePool_Close() {
 	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
 		return os.Open(os.DevNull)
@@ -164,7 +166,7 @@ func ExamplePool_Close() {
 		log.Fatal(err)
 	}
 
-	// A real program gives some seconds here.
+	// In production, allow a few seconds here.
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	err = pool.Close(ctx)
@@ -177,7 +179,7 @@ func ExamplePool_Close() {
 		}
 	}
 
-	// The late push closes it, and a further Close waits for that.
+	// The late Push closes the file, and a second Close waits for that.
 	fmt.Println(file.Push())
 	fmt.Println(pool.Close(context.Background()))
 	// Output:

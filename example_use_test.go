@@ -11,7 +11,7 @@ import (
 	"github.com/utopia-go/pools"
 )
 
-// echo answers each line with the same line, and counts its connections.
+// echo is a server that sends back each line, and counts its connections.
 type echo struct {
 	net.Listener
 	accepted atomic.Int64
