@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"time"
 
 	"github.com/utopia-go/pools"
@@ -35,8 +36,7 @@ func ExampleConnector() {
 		Broken: func(s *session, err error) bool { return s.broken || errors.Is(err, errCut) },
 	}, pools.Settings{Size: 1, ResetTimeout: time.Second})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 
 	for _, user := range []string{"ann", "bob"} {

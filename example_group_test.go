@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"strings"
 
 	"github.com/utopia-go/pools"
@@ -25,20 +26,17 @@ func ExampleGroup() {
 		return new(upper), nil
 	}), pools.Settings{Size: 1})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	counts, err := pools.New("counts", pools.OpenFunc(func(context.Context) (*count, error) {
 		return new(count), nil
 	}), pools.Settings{Size: 1})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	var group pools.Group
 	if err := group.Add(words, counts); err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer group.Close(ctx)
 

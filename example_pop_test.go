@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 
 	"github.com/utopia-go/pools"
 )
@@ -23,15 +24,13 @@ func ExamplePool_Pop() {
 	ctx := context.Background()
 	pool, err := pools.New("interpreters", pools.OpenFunc(newInterpreter), pools.Settings{Size: 2})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer pool.Close(ctx)
 
 	conn, err := pool.Pop(ctx)
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	conn.Resource().variables["x"] = 1
 	fmt.Println("available:", pool.Available())
