@@ -13,8 +13,9 @@ import (
 	"github.com/utopia-go/pools"
 )
 
-// The same over TCP, for a protocol of one-line commands
-// with numbered replies.
+// A connector for a TCP protocol of one-line commands and numbered replies,
+// such as SMTP. With CheckAfter Always, every connection is checked before it is
+// lent, unless it was just opened or reset.
 func ExampleConnector_tcp() {
 	ctx := context.Background()
 	address, stop := commandServer()
@@ -33,14 +34,14 @@ func ExampleConnector_tcp() {
 		Close: func(ctx context.Context, c *client) error {
 			return errors.Join(c.command(ctx, "QUIT"), c.lines.Close())
 		},
-		// A reply that refuses a command was read to its end: the connection
-		// is in order. After any other error nobody knows.
+		// After a reply that refuses a command, the connection is still in
+		// sync. After any other error it may not be.
 		Broken: func(_ *client, err error) bool {
 			_, refused := errors.AsType[*textproto.Error](err)
 			return err != nil && !refused
 		},
-		// Closing a net.Conn is safe while somebody is using it, and fails
-		// what he is doing.
+		// A net.Conn may be closed while another goroutine is using it: that
+		// goroutine's read or write then fails.
 		Abort: func(c *client) { c.conn.Close() },
 	}, pools.Settings{Size: 4, CheckAfter: pools.Always})
 	if err != nil {
@@ -62,16 +63,16 @@ func ExampleConnector_tcp() {
 	// HELLO <nil>
 }
 
-// client is a connection to the server.
+// client is one connection to the server.
 type client struct {
 	conn  net.Conn
 	lines *textproto.Conn
 }
 
-// command sends a command and reads the reply, until ctx ends.
+// command sends a command and reads the reply. It fails when ctx ends.
 func (c *client) command(ctx context.Context, command string) error {
 	deadline, _ := ctx.Deadline()
-	c.conn.SetDeadline(deadline) // the zero time: none
+	c.conn.SetDeadline(deadline) // the zero time means no deadline
 	stop := context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err := c.lines.PrintfLine("%s", command); err != nil {
@@ -81,7 +82,7 @@ func (c *client) command(ctx context.Context, command string) error {
 	return err
 }
 
-// commandServer serves the protocol.
+// commandServer starts a server for the protocol on a free port.
 func commandServer() (address string, stop func() error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

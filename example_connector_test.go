@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"time"
 
 	"github.com/utopia-go/pools"
 )
 
-// session is a login on some server: it has a state that the next user must
-// not find, and it can break.
+// session is a login on a server. It has state that must not leak to the next
+// user, and it can break.
 type session struct {
 	user   string
 	broken bool
@@ -18,13 +19,14 @@ type session struct {
 
 var errCut = errors.New("the line was cut")
 
-// Every function of a Connector.
+// Besides Open and Close, a Connector can check idle connections, reset used
+// ones, and decide which errors mean that a connection is broken.
 func ExampleConnector() {
 	ctx := context.Background()
 	pool, err := pools.New("sessions", pools.Connector[*session]{
 		Open:  func(context.Context) (*session, error) { return new(session), nil },
-		Close: func(_ context.Context, s *session) error { return nil }, // in the background
-		Check: func(_ context.Context, s *session) error { // idle for 5 s: is it alive?
+		Close: func(_ context.Context, s *session) error { return nil },
+		Check: func(_ context.Context, s *session) error { // after 5 s idle, by default
 			if s.broken {
 				return errCut
 			}
@@ -34,8 +36,7 @@ func ExampleConnector() {
 		Broken: func(s *session, err error) bool { return s.broken || errors.Is(err, errCut) },
 	}, pools.Settings{Size: 1, ResetTimeout: time.Second})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 
 	for _, user := range []string{"ann", "bob"} {

@@ -2,7 +2,9 @@ package pools_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log"
 	"strings"
 
 	"github.com/utopia-go/pools"
@@ -16,24 +18,25 @@ type (
 func (*upper) Close() {}
 func (*count) Close() {}
 
-// Two pools by name, used at once. Others may name them in the other order:
-// nobody deadlocks.
+// A Group holds pools by name. Use takes one connection from each named pool;
+// goroutines that name the same pools in different orders cannot deadlock.
 func ExampleGroup() {
 	ctx := context.Background()
-	words, err := pools.New("words", pools.OpenFunc(func(context.Context) (*upper, error) { return new(upper), nil }), pools.Settings{Size: 1})
+	words, err := pools.New("words", pools.OpenFunc(func(context.Context) (*upper, error) {
+		return new(upper), nil
+	}), pools.Settings{Size: 1})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
-	counts, err := pools.New("counts", pools.OpenFunc(func(context.Context) (*count, error) { return new(count), nil }), pools.Settings{Size: 1})
+	counts, err := pools.New("counts", pools.OpenFunc(func(context.Context) (*count, error) {
+		return new(count), nil
+	}), pools.Settings{Size: 1})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	var group pools.Group
 	if err := group.Add(words, counts); err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer group.Close(ctx)
 
@@ -45,14 +48,17 @@ func ExampleGroup() {
 		return nil
 	})
 	fmt.Println(err)
-	// The same, when the pools are at hand:
+
+	// With direct access to the pools, Use2 does the same.
 	err = pools.Use2(ctx, words, counts, func(w *upper, c *count) error {
 		fmt.Println(w.String(), c.n)
 		return nil
 	})
 	fmt.Println(err)
+
+	// The type must match: "words" is not a pool of *count.
 	_, err = pools.Get[*count](&group, "words")
-	fmt.Println(strings.Contains(err.Error(), "another type"))
+	fmt.Println(errors.Is(err, pools.ErrType))
 	// Output:
 	// POOLS 5
 	// <nil>

@@ -6,21 +6,22 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/utopia-go/pools"
 )
 
-// A connection that is held for longer than LeakAfter is reported to the
-// Logger, with the place where it was popped.
+// The pool logs every connection that is held for longer than LeakAfter. With
+// TrackHolders, the log says where it was popped.
 func ExampleSettings_leakAfter() {
 	reports, report := pipe()
 	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
 		return os.Open(os.DevNull)
 	}), pools.Settings{
 		Size:         3,
-		LeakAfter:    10 * time.Millisecond, // a real program gives a minute or more
+		LeakAfter:    10 * time.Millisecond, // in production, a minute or more
 		TrackHolders: true,
 		Logger:       slog.New(slog.NewTextHandler(report, nil)),
 	})
@@ -30,9 +31,10 @@ func ExampleSettings_leakAfter() {
 	ctx := context.Background()
 	defer pool.Close(ctx)
 
+	_, thisFile, _, _ := runtime.Caller(0)
 	err = pool.Use(ctx, func(*os.File) error {
-		text := <-reports // in this example, the work takes just too long
-		fmt.Println(strings.Contains(text, "held for longer than LeakAfter"), strings.Contains(text, "ExampleSettings_leakAfter"))
+		text := <-reports // holds the file until the leak is reported
+		fmt.Println(strings.Contains(text, "held for longer than LeakAfter"), strings.Contains(text, thisFile))
 		return nil
 	})
 	fmt.Println(err, pool.Stats().Leaks)
@@ -41,7 +43,7 @@ func ExampleSettings_leakAfter() {
 	// <nil> 1
 }
 
-// pipe returns what is written, each write by itself.
+// pipe returns a writer and a channel that receives what each Write writes.
 func pipe() (<-chan string, writer) {
 	texts := make(chan string, 10)
 	return texts, func(text string) { texts <- text }

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 
 	"github.com/utopia-go/pools"
 )
 
-// interpreter is expensive to make, and not safe for two goroutines.
+// interpreter is expensive to create and not safe for concurrent use.
 type interpreter struct{ variables map[string]int }
 
 func newInterpreter(context.Context) (*interpreter, error) {
@@ -17,20 +18,19 @@ func newInterpreter(context.Context) (*interpreter, error) {
 
 func (i *interpreter) Close() { i.variables = nil }
 
-// Pop and Push, where a function will not do; a lease ends once.
+// When a callback does not fit, use Pop and Push. A lease ends only once: a
+// second Push does nothing and returns ErrNotHeld.
 func ExamplePool_Pop() {
 	ctx := context.Background()
 	pool, err := pools.New("interpreters", pools.OpenFunc(newInterpreter), pools.Settings{Size: 2})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer pool.Close(ctx)
 
 	conn, err := pool.Pop(ctx)
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	conn.Resource().variables["x"] = 1
 	fmt.Println("available:", pool.Available())

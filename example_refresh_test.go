@@ -10,14 +10,14 @@ import (
 	"github.com/utopia-go/pools"
 )
 
-// login knows the password it logged in with.
+// login remembers the password it was opened with.
 type login struct{ password string }
 
 func (*login) Close() {}
 
-// A password has changed: every connection is replaced by one that was opened
-// with the new one. A connection that is in use goes when it comes back.
-// examples/rotate does this under load, without an error.
+// After a password change, Refresh replaces every connection with one that was
+// opened with the new password. Connections in use are replaced when they are
+// returned. The program examples/rotate does this under load without an error.
 func ExamplePool_Refresh() {
 	var password atomic.Value
 	password.Store("old")
@@ -35,9 +35,9 @@ func ExamplePool_Refresh() {
 	}
 
 	password.Store("new")
-	fmt.Println(pool.Refresh(ctx, 0)) // a real program spreads this over a minute or so
+	fmt.Println(pool.Refresh(ctx, 0)) // in production, spread this over a minute or so
 
-	for range 4 { // each of them
+	for range 4 { // hold all four at once, to see each of them
 		conn, err := pool.Pop(ctx)
 		if err != nil {
 			log.Fatal(err)

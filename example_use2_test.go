@@ -14,8 +14,8 @@ import (
 	"github.com/utopia-go/pools"
 )
 
-// Use2 uses something of two pools at once. The two goroutines name the pools
-// in opposite orders and still cannot block each other.
+// Use2 takes one connection from each of two pools. The two goroutines name the
+// pools in opposite orders and still cannot deadlock.
 func ExampleUse2() {
 	ctx := context.Background()
 	compressors, err := pools.New("compressors", pools.OpenFunc(func(context.Context) (*flate.Writer, error) {
@@ -59,7 +59,7 @@ func ExampleUse2() {
 	// Output: [true true]
 }
 
-// survives reports whether data is the same after compressing and expanding.
+// survives reports whether data is the same after compression and decompression.
 func survives(w *flate.Writer, h hash.Hash, data []byte) (bool, error) {
 	var compressed bytes.Buffer
 	w.Reset(&compressed)

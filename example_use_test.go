@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -11,7 +12,7 @@ import (
 	"github.com/utopia-go/pools"
 )
 
-// echo answers each line with the same line, and counts its connections.
+// echo is a server that sends back each line, and counts its connections.
 type echo struct {
 	net.Listener
 	accepted atomic.Int64
@@ -45,16 +46,14 @@ func serveEcho() (*echo, error) {
 func ExamplePool_Use() {
 	server, err := serveEcho()
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer server.Close()
 	pool, err := pools.New("echo", pools.OpenFunc(func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", server.Addr().String())
 	}), pools.Settings{Size: 3})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	ctx := context.Background()
 
