@@ -18,14 +18,15 @@ func (g graph[N]) add(from, to N) {
 	g[from][to] = true
 }
 
-// reach returns start and every node that a walk from it reaches.
-func (g graph[N]) reach(start N) set[N] {
+// reach returns start and every node that a walk from it reaches. The walk
+// does not enter nodes for which omit returns true; a nil omit omits nothing.
+func (g graph[N]) reach(start N, omit func(N) bool) set[N] {
 	seen := set[N]{start: true}
 	for todo := []N{start}; len(todo) > 0; {
 		node := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		for next := range g[node] {
-			if !seen[next] {
+			if !seen[next] && (omit == nil || !omit(next)) {
 				seen[next] = true
 				todo = append(todo, next)
 			}
@@ -39,7 +40,7 @@ func (g graph[N]) reach(start N) set[N] {
 func largestKnot[N cmp.Ordered](g graph[N]) []N {
 	reached := map[N]set[N]{}
 	for node := range g {
-		reached[node] = g.reach(node)
+		reached[node] = g.reach(node, nil)
 	}
 	var largest []N
 	for _, a := range slices.Sorted(maps.Keys(reached)) {

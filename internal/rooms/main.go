@@ -6,16 +6,20 @@
 //
 //	go run ./internal/rooms           print, and fail if a limit is broken
 //	go run ./internal/rooms -report   print only
+//	go run ./internal/rooms -report -from Pool.Pop -without popSlow -from Conn.Push
 //
 // File A depends on file B if a function in A calls a function or method that
 // B declares, or mentions it as a value. A call through an interface counts
-// for the file that declares the interface, not for the implementations.
+// for the file that declares the interface, not for the implementations, so
+// the walks of -from end there. An initializer of a package variable counts
+// for its file, but no walk passes through it.
 package main
 
 import (
 	"cmp"
 	"flag"
 	"fmt"
+	"go/types"
 	"io"
 	"log"
 	"maps"
@@ -34,6 +38,15 @@ const (
 func main() {
 	log.SetFlags(0)
 	reportOnly := flag.Bool("report", false, "print, and do not fail")
+	var from, without []string
+	flag.Func("from", "print what a walk from `Type.Method` or a function reaches; repeatable", func(name string) error {
+		from = append(from, name)
+		return nil
+	})
+	flag.Func("without", "`names` of functions, with or without their type, that walks do not enter, separated by commas", func(names string) error {
+		without = append(without, strings.Split(names, ",")...)
+		return nil
+	})
 	flag.Parse()
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/utopia-go/pools").Output()
 	if err != nil {
@@ -44,6 +57,11 @@ func main() {
 		log.Fatal(err)
 	}
 	broken := p.report(os.Stdout)
+	for _, name := range from {
+		if err := p.reportWalk(os.Stdout, name, without); err != nil {
+			log.Fatal(err)
+		}
+	}
 	if broken > 0 && !*reportOnly {
 		log.Fatalf("%d limits are broken", broken)
 	}
@@ -84,4 +102,36 @@ func (p *pkg) report(w io.Writer) (broken int) {
 	knot := largestKnot(p.fileUses)
 	fmt.Fprintf(w, "largest knot: %d files %s: %s\n", len(knot), limit(len(knot), maxKnot), strings.Join(knot, " "))
 	return broken
+}
+
+// reportWalk prints the files and functions that a walk from the function
+// called name reaches.
+func (p *pkg) reportWalk(w io.Writer, name string, without []string) error {
+	start := p.declared[name]
+	if start == nil {
+		return fmt.Errorf("-from %s: no such function", name)
+	}
+	omitted := set[string]{}
+	for _, leave := range without {
+		found := false
+		for full := range p.declared {
+			if full == leave || strings.HasSuffix(full, "."+leave) {
+				omitted[full], found = true, true
+			}
+		}
+		if !found {
+			return fmt.Errorf("-without %s: no such function", leave)
+		}
+	}
+	byFile, functions := map[string][]string{}, 0
+	for f := range p.uses.reach(start, func(f *types.Func) bool { return omitted[funcName(f)] }) {
+		functions++
+		byFile[p.file(f)] = append(byFile[p.file(f)], funcName(f))
+	}
+	fmt.Fprintf(w, "from %s: %d files, %d functions\n", name, len(byFile), functions)
+	for _, file := range slices.Sorted(maps.Keys(byFile)) {
+		slices.Sort(byFile[file])
+		fmt.Fprintf(w, "  %s: %s\n", file, strings.Join(byFile[file], " "))
+	}
+	return nil
 }

@@ -105,6 +105,31 @@ largest knot: 3 files (limit 9): part.go pool.go use.go
 	}
 }
 
+func TestWalk(t *testing.T) {
+	p := loaded(t, small)
+	var out strings.Builder
+	if err := p.reportWalk(&out, "Pool.Pop", []string{"slow"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.reportWalk(&out, "part.step", []string{"Pool.ask", "Pool.slow"}); err != nil {
+		t.Fatal(err)
+	}
+	want := `from Pool.Pop: 2 files, 3 functions
+  named.go: named.Name
+  pool.go: Pool.Pop Pool.ask
+from part.step: 3 files, 3 functions
+  part.go: part.step
+  pool.go: Pool.Pop
+  use.go: again
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", &out, want)
+	}
+	if p.reportWalk(&out, "Pool.Gone", nil) == nil || p.reportWalk(&out, "Pool.Pop", []string{"gone"}) == nil {
+		t.Error("an unknown name was accepted")
+	}
+}
+
 // TestLimits: each limit allows its own value and no more.
 func TestLimits(t *testing.T) {
 	for _, over := range []int{0, 1} {
