@@ -24,6 +24,10 @@ type pkg struct {
 	declared map[string]*types.Func // functions and methods with a body
 	uses     graph[*types.Func]
 	fileUses graph[string]
+
+	owners  map[string]string                 // struct type with an owner: its file
+	owned   map[*types.Var]string             // field of such a type: the type
+	writers map[string]map[string]set[string] // such a type: other files: fields they write
 }
 
 // load type-checks the package in dir, without its tests, and analyses it.
@@ -39,10 +43,15 @@ func load(dir string) (*pkg, error) {
 		declared: map[string]*types.Func{},
 		uses:     graph[*types.Func]{},
 		fileUses: graph[string]{},
+		owners:   map[string]string{},
+		owned:    map[*types.Var]string{},
+		writers:  map[string]map[string]set[string]{},
 	}
 	p.info = types.Info{
-		Defs: map[*ast.Ident]types.Object{},
-		Uses: map[*ast.Ident]types.Object{},
+		Types:      map[ast.Expr]types.TypeAndValue{},
+		Defs:       map[*ast.Ident]types.Object{},
+		Uses:       map[*ast.Ident]types.Object{},
+		Selections: map[*ast.SelectorExpr]*types.Selection{},
 	}
 	var files []*ast.File
 	for _, name := range listed.GoFiles {
@@ -62,9 +71,13 @@ func load(dir string) (*pkg, error) {
 		return nil, fmt.Errorf("type-check: %w", err)
 	}
 	for _, file := range files {
+		p.findOwned(file)
+	}
+	for _, file := range files {
 		for _, decl := range file.Decls {
 			p.findUses(decl)
 		}
+		ast.Inspect(file, p.findWrites)
 	}
 	return p, nil
 }

@@ -1,6 +1,6 @@
 // Rooms measures the structure of the root package: the length of its files,
-// the number of methods on Pool, and the largest group of files that all depend
-// on each other.
+// the number of methods on Pool, the largest group of files that all depend on
+// each other, and the state that is written outside of the file that owns it.
 // It type-checks the package without its tests, prints one line for each
 // measure, and fails if a limit is broken.
 //
@@ -13,6 +13,11 @@
 // for the file that declares the interface, not for the implementations, so
 // the walks of -from end there. An initializer of a package variable counts
 // for its file, but no walk passes through it.
+//
+// A struct type has an owner if its doc comment says "is the part of the pool
+// that X owns", "is owned by X" or "belongs to X". Only the file that declares
+// the type may write its fields. Calling a method of a field, such as Store of
+// an atomic one, does not count as a write.
 package main
 
 import (
@@ -33,6 +38,7 @@ const (
 	maxLines   = 350 // a file is read in one sitting
 	maxMethods = 120 // a method on Pool can touch all of the pool's state
 	maxKnot    = 9   // files that depend on each other can only be understood together
+	maxWriters = 0   // a file can keep an invariant of its state only if no other file writes it
 )
 
 func main() {
@@ -101,6 +107,17 @@ func (p *pkg) report(w io.Writer) (broken int) {
 
 	knot := largestKnot(p.fileUses)
 	fmt.Fprintf(w, "largest knot: %d files %s: %s\n", len(knot), limit(len(knot), maxKnot), strings.Join(knot, " "))
+
+	fmt.Fprintf(w, "structs with an owner: %d\n", len(p.owners))
+	for _, name := range slices.Sorted(maps.Keys(p.owners)) {
+		writers := p.writers[name]
+		fmt.Fprintf(w, "files besides %s that write fields of %s: %d %s",
+			p.owners[name], name, len(writers), limit(len(writers), maxWriters))
+		for _, file := range slices.Sorted(maps.Keys(writers)) {
+			fmt.Fprintf(w, " %s (%s)", file, strings.Join(slices.Sorted(maps.Keys(writers[file])), ", "))
+		}
+		fmt.Fprintln(w)
+	}
 	return broken
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// small breaks no limit. pool.go, part.go and
+// small breaks one limit: pool.go writes fields of part. pool.go, part.go and
 // use.go form a knot through generic methods and a method value. named.go and
 // implements.go are not in it, because calling an interface method does not
 // use its implementations.
@@ -99,9 +99,11 @@ longest: pool.go 27 (limit 350)
 functions: 9
 methods on Pool: 5 (limit 120)
 largest knot: 3 files (limit 9): part.go pool.go use.go
+structs with an owner: 1
+files besides part.go that write fields of part: 1 (limit 0: BROKEN) pool.go (addressed, count, deep, list, start, sum)
 `
-	if out.String() != want || broken != 0 {
-		t.Errorf("%d broken limits, want 0; got\n%s\nwant\n%s", broken, &out, want)
+	if out.String() != want || broken != 1 {
+		t.Errorf("%d broken limits, want 1; got\n%s\nwant\n%s", broken, &out, want)
 	}
 }
 
