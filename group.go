@@ -260,6 +260,9 @@ func (g *Group) Close(ctx context.Context) error {
 // Use uses a connection of each named pool at once; see [Use2] for the order
 // and for what happens when one gives nothing. Take the resources with [Of].
 func (g *Group) Use(ctx context.Context, names []string, fn func(Resources) error) error {
+	if len(names) == 0 {
+		return fieldError("Group.Use", "names is empty; give the name of at least one pool")
+	}
 	all := make([]AnyPool, len(names))
 	for i, name := range names {
 		p, err := g.find(name)

@@ -181,3 +181,14 @@ func TestGroup(t *testing.T) {
 		}
 	})
 }
+
+// A Group.Use without names is refused, and fn does not run.
+func TestGroupUseWithoutNames(t *testing.T) {
+	var g pools.Group
+	for _, names := range [][]string{nil, {}} {
+		err := g.Use(t.Context(), names, func(pools.Resources) error { t.Error("fn ran"); return nil })
+		if err == nil || !strings.Contains(err.Error(), "Group.Use: names is empty; give the name of at least one pool") {
+			t.Error(err)
+		}
+	}
+}
