@@ -131,7 +131,7 @@ func TestGroup(t *testing.T) {
 		a, b := named(t, "a", 1), named(t, "b", 2)
 		var g pools.Group
 		err := g.Add(a, b, a, (*pools.Pool[int])(nil))
-		if err == nil || !strings.Contains(err.Error(), `two pools of the name "a"`) || !strings.Contains(err.Error(), "pool 3 is nil") {
+		if err == nil || !strings.Contains(err.Error(), `two pools are named "a"`) || !strings.Contains(err.Error(), "pool 3 is nil") {
 			t.Error(err)
 		}
 		if len(maps.Collect(g.All())) != 0 {
