@@ -12,52 +12,52 @@ import (
 )
 
 // The reasons for which this package refuses something. Test for them with
-// [errors.Is]; those of a Pop come inside a [*PopError].
+// [errors.Is]. A Pop returns its reason inside a [*PopError].
 var (
 	ErrClosed         = errors.New("pools: the pool is closed")
-	ErrWaitTimeout    = errors.New("pools: no connection came free within WaitTimeout")
-	ErrTooManyWaiting = errors.New("pools: MaxWaiting goroutines are waiting already")
+	ErrWaitTimeout    = errors.New("pools: no connection became available within WaitTimeout")
+	ErrTooManyWaiting = errors.New("pools: MaxWaiting goroutines are already waiting")
 	ErrOpenFailed     = errors.New("pools: no connection could be opened")
 	ErrOpenTimeout    = errors.New("pools: Open took longer than OpenTimeout")
-	// ErrPaused is ErrWaitTimeout too.
-	ErrPaused error = &hidden{"pools: the pool is paused, and no Resume came within WaitTimeout", ErrWaitTimeout}
+	// ErrPaused also matches ErrWaitTimeout.
+	ErrPaused error = &hidden{"pools: the pool is paused and was not resumed within WaitTimeout", ErrWaitTimeout}
 
 	ErrAbandoned = errors.New("pools: the call did not return in time and was abandoned")
 
-	ErrNotHeld = errors.New("pools: this lease has ended; a Conn is pushed, destroyed or detached once")
-	// ErrRevoked is ErrNotHeld too.
-	ErrRevoked error = &hidden{"pools: this lease was revoked; its connection is closed now", ErrNotHeld}
+	ErrNotHeld = errors.New("pools: this lease has ended; push, destroy or detach a Conn only once")
+	// ErrRevoked also matches ErrNotHeld.
+	ErrRevoked error = &hidden{"pools: this lease was revoked; the pool closes its connection", ErrNotHeld}
 
 	ErrForeign  = errors.New("pools: this Conn belongs to another pool")
-	ErrZero     = errors.New("pools: a zero value; pools are made by pools.New and Conns by Pop")
-	ErrSamePool = errors.New("pools: the same pool is asked for twice; two connections of one pool held at once can deadlock")
-	ErrUnknown  = errors.New("pools: no pool of this name in the group")
-	ErrType     = errors.New("pools: the pool's resources are of another type")
-	ErrStillOut = errors.New("pools: closed, but not everything came back")
+	ErrZero     = errors.New("pools: zero value; make a Pool with pools.New and get a Conn from Pop")
+	ErrSamePool = errors.New("pools: the same pool is named twice; holding two connections of one pool can deadlock")
+	ErrUnknown  = errors.New("pools: the group has no pool of this name")
+	ErrType     = errors.New("pools: the pool's resources have another type")
+	ErrStillOut = errors.New("pools: closed, but not everything was returned")
 
-	// errGoexit stands for user code that ended its goroutine.
-	errGoexit = errors.New("pools: called runtime.Goexit")
+	// errGoexit is the error of user code that ended its goroutine.
+	errGoexit = errors.New("pools: the connector's function called runtime.Goexit")
 )
 
-// PopError says why a Pop gave no connection, and what the pool looked like
-// at that moment. When a Use returns the PopError of its own pool, its
-// function never ran.
+// PopError says why a Pop returned no connection, and describes the pool at
+// that moment. When a Use returns the PopError of its own pool, its function
+// never ran.
 //
 // errors.Is(err, context.DeadlineExceeded) is true only if the caller's own
-// ctx ended. The error of an Open can be reached by errors.Is and errors.As
-// only if it happened during this wait; else it is in the text alone.
+// ctx ended. errors.Is and errors.As find the error of an Open only if it
+// happened during this wait; otherwise it is only in the text.
 type PopError struct {
 	Pool string
-	// Size and what the slots were. The four need not add up to Size: see
-	// Stats for all states.
+	// Size, and the number of slots in each of three states. These need not
+	// add up to Size: see Stats for all states.
 	Size, Held, Idle, Opening int
-	Own                       int           // of Held, by the goroutine that popped; counted with TrackHolders
-	Waiting                   int           // others that were waiting
+	Own                       int           // those of Held that the popping goroutine holds; only with TrackHolders
+	Waiting                   int           // other goroutines that were waiting
 	Waited                    time.Duration // how long this Pop waited
-	Err                       error         // the reason: one of the errors above or the ctx's
-	OpenErr                   error         // the latest failure of Open, if there is one that matters
+	Err                       error         // the reason: one of the errors above or the ctx's error
+	OpenErr                   error         // the latest failure of Open, if it is relevant
 
-	openErrIsOurs bool // it happened during this wait
+	openErrIsOurs bool // OpenErr happened during this wait
 }
 
 func (e *PopError) Error() string {
@@ -66,7 +66,7 @@ func (e *PopError) Error() string {
 	fmt.Fprintf(&b, " (waited %v; size %d, held %d, idle %d, opening %d, waiting %d)",
 		e.Waited.Round(time.Microsecond), e.Size, e.Held, e.Idle, e.Opening, e.Waiting)
 	if e.Own > 0 {
-		fmt.Fprintf(&b, ": this goroutine holds %d of these itself, so it may have waited for itself; push them first, or take all it needs from different pools", e.Own)
+		fmt.Fprintf(&b, ": this goroutine holds %d of this pool's connections, so it may have waited for itself; push them first, or take each connection from a different pool", e.Own)
 	}
 	if e.OpenErr != nil {
 		fmt.Fprintf(&b, ": open: %v", e.OpenErr)
@@ -82,46 +82,54 @@ func (e *PopError) Unwrap() []error {
 	return []error{e.Err, e.OpenErr}
 }
 
-// CloseError says what had not come back when a [Pool.Close] ended. It is
-// ErrStillOut, and Err.
+// CloseError says what was still outstanding when a [Pool.Close] returned. It
+// matches both ErrStillOut and Err.
 type CloseError struct {
 	Pool      string
 	Held      []Holder // connections that are still lent
-	Abandoned []string // calls of the connector that hang, as "Open for 12s"
-	Busy      int      // connections that are just being opened, checked, reset or closed
+	Abandoned []string // connector calls that hang, such as "Open for 12s"
+	Busy      int      // connections that are being opened, checked, reset or closed
 	Telling   int      // reports to an Observer or the Logger that are under way
-	Err       error    // why the wait ended: the ctx's error, that 30 s were over, or ErrAbandoned when all but hung calls was over
+	// Err says why the wait ended: the ctx's error, an error that says that
+	// 30 s have passed, or ErrAbandoned if only hung calls were left.
+	Err error
 }
 
 func (e *CloseError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "pools: close %q: %v:", e.Pool, e.Err)
-	for i, h := range e.Held {
-		if i == 10 {
-			fmt.Fprintf(&b, " and %d more,", len(e.Held)-i)
-			break
-		}
-		fmt.Fprintf(&b, " %s is held,", h.ID)
+	text := fmt.Sprintf("pools: close %q: %v", e.Pool, e.Err)
+	separator := ": "
+	add := func(format string, args ...any) {
+		text += separator + fmt.Sprintf(format, args...)
+		separator = "; "
 	}
-	for _, a := range e.Abandoned {
-		fmt.Fprintf(&b, " %s hangs,", a)
+	var ids []string
+	for _, h := range e.Held[:min(len(e.Held), 10)] {
+		ids = append(ids, h.ID)
+	}
+	if more := len(e.Held) - len(ids); more > 0 {
+		add("still held: %s and %d more", strings.Join(ids, ", "), more)
+	} else if len(ids) > 0 {
+		add("still held: %s", strings.Join(ids, ", "))
+	}
+	if len(e.Abandoned) > 0 {
+		add("hung: %s", strings.Join(e.Abandoned, ", "))
 	}
 	if e.Busy > 0 {
-		fmt.Fprintf(&b, " %d are being opened, checked, reset or closed,", e.Busy)
+		add("%d being opened, checked, reset or closed", e.Busy)
 	}
 	if e.Telling > 0 {
-		fmt.Fprintf(&b, " %d reports to an Observer or the Logger are under way,", e.Telling)
+		add("%d reports to an Observer or the Logger under way", e.Telling)
 	}
-	return strings.TrimSuffix(b.String(), ",")
+	return text
 }
 
-// Unwrap makes it ErrStillOut and Err.
+// Unwrap returns ErrStillOut and Err.
 func (e *CloseError) Unwrap() []error { return []error{ErrStillOut, e.Err} }
 
-// PanicError is a panic in Connector.Open, Close, Check, Reset or Abort, which run
-// in goroutines of the pool.
+// PanicError reports a panic in Connector.Open, Close, Check, Reset or Abort,
+// which run in goroutines of the pool.
 type PanicError struct {
-	Func  string // as in Connector: "Open", "Close" ...
+	Func  string // the function's name in Connector: "Open", "Close" ...
 	Value any
 	Stack []byte
 }
@@ -136,15 +144,15 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// fieldError is one fault of a connector or of settings.
+// fieldError returns an error about one field or argument.
 func fieldError(field, format string, args ...any) error {
 	return fmt.Errorf("%s: %w", field, fmt.Errorf(format, args...))
 }
 
-// Discard marks err so that the connection is closed instead of going back to
-// the pool, whatever Connector.Broken says. Return it from the function of a
-// Use, or hand it to PushErr. Use itself returns err as it was: Discard(nil)
-// drops a connection without failing.
+// Discard marks err so that the connection is closed instead of returning to
+// the pool, whatever Connector.Broken says. Return it from the function passed
+// to Use, or pass it to PushErr. Use itself returns the original err, so
+// Discard(nil) closes the connection without an error.
 func Discard(err error) error { return &discard{err} }
 
 type discard struct{ err error }
@@ -158,15 +166,15 @@ func (d *discard) Error() string {
 
 func (d *discard) Unwrap() error { return d.err }
 
-// timeouter is an error that knows of timeouts: those of the operating system
-// and of most protocols do.
+// timeouter is an error that may be a timeout. The errors of the operating
+// system and of most protocols implement it.
 type timeouter interface {
 	error
 	Timeout() bool
 }
 
-// isTimeout reports whether err may say more of the user's patience than of
-// the connection.
+// isTimeout reports whether err may be the caller's timeout rather than a
+// broken connection.
 func isTimeout(err error) bool {
 	if t, ok := errors.AsType[timeouter](err); ok && t.Timeout() {
 		return true
@@ -174,10 +182,10 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// Breaks reports whether err may have left an answer on its way: a timeout, a
-// context's error, an error of the network or the system, [io.EOF] or
-// [driver.ErrBadConn]. It is what a pool asks without a Connector.Broken, and
-// what a Broken of one's own should mostly begin with.
+// Breaks reports whether a reply may still be on its way after err: err is a
+// timeout, a context error, a network or system error, [io.EOF] or
+// [driver.ErrBadConn]. A pool without a Connector.Broken uses it, and most
+// custom Broken functions should start with it.
 func Breaks(err error) bool {
 	if err == nil {
 		return false
@@ -196,9 +204,9 @@ func Breaks(err error) bool {
 	return false
 }
 
-// hidden is a text of its own that is another error, or nothing. An error of
-// Open that is itself a deadline or a cancellation is hidden so that it is
-// never mistaken for the end of the caller's own ctx.
+// hidden is an error with its own text that wraps another error, or none. An
+// error of Open that is itself a deadline or a cancellation is hidden, so that
+// it is never mistaken for the end of the caller's own ctx.
 type hidden struct {
 	text string
 	is   error
@@ -207,7 +215,8 @@ type hidden struct {
 func (h *hidden) Error() string { return h.text }
 func (h *hidden) Unwrap() error { return h.is }
 
-// hide returns err, hidden if it would pass for the end of the caller's ctx.
+// hide returns err, or hides it if it could be mistaken for the end of the
+// caller's ctx.
 func hide(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return &hidden{err.Error(), nil}

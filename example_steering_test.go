@@ -77,7 +77,7 @@ func ExamplePool_Configure() {
 	// Output:
 	// <nil> <nil> 20 1m30s true
 	// pools: Configure("files"):
-	// Settings.MinIdle: is 5; give a number from 0 to Size, 1
+	// Settings.MinIdle: is 5; give a number from 0 to Size (1)
 	// Settings.MaxUses: is -7; give a positive number, 0 for the default, or pools.NoLimit
 	// 20
 }

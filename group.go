@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
 )
 
-// AnyPool is a pool whose resources may be of any type. Every *Pool is one,
-// and nothing else is.
+// AnyPool is a pool with resources of any type. Every *Pool implements it, and
+// no other type does.
 type AnyPool interface {
 	Name() string
 	Size() int
@@ -33,7 +34,8 @@ type AnyPool interface {
 	useAny(ctx context.Context, fn func(resource any) error) (ran bool, err error)
 }
 
-// order is 0 for a pool that New has not made.
+// order returns the pool's place in the order in which several pools are popped
+// from. It is 0 for a pool that New has not made.
 func (p *Pool[T]) order() uint64 {
 	if p == nil {
 		return 0
@@ -45,7 +47,7 @@ func (p *Pool[T]) useAny(ctx context.Context, fn func(resource any) error) (bool
 	return p.use(ctx, func(resource T) error { return fn(resource) })
 }
 
-// use is Use that also says whether fn ran.
+// use is Use, and also reports whether fn ran.
 func (p *Pool[T]) use(ctx context.Context, fn func(resource T) error) (ran bool, err error) {
 	err = p.Use(ctx, func(resource T) error {
 		ran = true
@@ -54,20 +56,20 @@ func (p *Pool[T]) use(ctx context.Context, fn func(resource T) error) (ran bool,
 	return ran, err
 }
 
-// inside uses b within a use of a. If b gives nothing, a's resource was not
-// used and goes back as it is.
-func inside[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A, B) error) error {
+// useNested uses b within a use of a. If the Pop from b fails, a's resource was
+// not used and goes back unchanged.
+func useNested[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A, B) error) error {
 	var popErr error
 	err := a.Use(ctx, func(ra A) error {
-		var marked error // what fn returned: a Discard is for a's resource too
+		var fnErr error // as fn returned it: b.use unwraps a Discard, which is for a's connection too
 		ran, err := b.use(ctx, func(rb B) error {
-			marked = fn(ra, rb)
-			return marked
+			fnErr = fn(ra, rb)
+			return fnErr
 		})
 		if !ran {
 			popErr = err
 		}
-		return marked
+		return fnErr
 	})
 	if popErr != nil {
 		return popErr
@@ -75,11 +77,11 @@ func inside[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A, B)
 	return err
 }
 
-// Use2 uses connections of two pools at once. Whatever the order in which
-// callers name them, pools are popped from in one order (the one in which
-// they were made), so that two Use2 cannot block each other. If the second
-// pool gives nothing, the first gets its connection back and fn does not run.
-// The same pool twice is refused with ErrSamePool.
+// Use2 uses connections of two pools at once. It always pops in the order in
+// which the pools were made, whatever the order of its arguments, so that two
+// calls of Use2 cannot block each other. If the second Pop fails, the first
+// connection goes back and fn does not run. Use2 returns ErrSamePool if both
+// pools are the same.
 func Use2[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A, B) error) error {
 	if a.order() == 0 || b.order() == 0 {
 		return ErrZero
@@ -88,9 +90,9 @@ func Use2[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A, B) e
 	case a.serial == b.serial:
 		return fmt.Errorf("%w: %q", ErrSamePool, a.name)
 	case a.serial < b.serial:
-		return inside(ctx, a, b, fn)
+		return useNested(ctx, a, b, fn)
 	}
-	return inside(ctx, b, a, func(rb B, ra A) error { return fn(ra, rb) })
+	return useNested(ctx, b, a, func(rb B, ra A) error { return fn(ra, rb) })
 }
 
 // Use3 is Use2 for three pools.
@@ -100,7 +102,7 @@ func Use3[A, B, C any](ctx context.Context, a *Pool[A], b *Pool[B], c *Pool[C], 
 	})
 }
 
-// as is a type assertion that lets a nil interface pass.
+// as is a type assertion that accepts a nil interface.
 func as[T any](resource any) T {
 	r, _ := resource.(T)
 	return r
@@ -108,10 +110,10 @@ func as[T any](resource any) T {
 
 func byOrder(a, b AnyPool) int { return cmp.Compare(a.order(), b.order()) }
 
-// useAll uses a connection of each pool at once, popped in the pools' order;
-// fn gets the resources in the order of pools.
+// useAll uses a connection of each pool at once. It pops them in the pools'
+// order; fn gets the resources in the order of all.
 func useAll(ctx context.Context, all []AnyPool, fn func(resources []any) error) error {
-	turns := make([]int, len(all))
+	turns := make([]int, len(all)) // indexes of all, in the pools' order
 	for i := range turns {
 		turns[i] = i
 	}
@@ -127,23 +129,25 @@ func useAll(ctx context.Context, all []AnyPool, fn func(resources []any) error) 
 		}
 	}
 	resources := make([]any, len(all))
-	var popErr, marked error // marked is what fn returned: a Discard is for all
+	// fnErr is the error as fn returned it: each Use unwraps a Discard, which is
+	// for the connections of all pools.
+	var popErr, fnErr error
 	var next func(k int) error
 	next = func(k int) error {
 		if k == len(turns) {
-			marked = fn(resources)
-			return marked
+			fnErr = fn(resources)
+			return fnErr
 		}
 		ran, err := all[turns[k]].useAny(ctx, func(resource any) error {
 			resources[turns[k]] = resource
 			return next(k + 1)
 		})
 		if !ran {
-			// The outer connections were not used: they go back as they are.
+			// The outer connections were not used: they go back unchanged.
 			popErr = err
 		}
 		if k > 0 {
-			return marked
+			return fnErr
 		}
 		return err
 	}
@@ -154,15 +158,16 @@ func useAll(ctx context.Context, all []AnyPool, fn func(resources []any) error) 
 	return err
 }
 
-// Group is pools by name, of any kinds. Its zero value is ready. It is safe
-// for any number of goroutines.
+// Group is a set of pools of any types, by name. The zero value is ready to
+// use. A Group is safe for concurrent use.
 type Group struct {
 	mu    sync.Mutex
 	pools map[string]AnyPool
 	names []string // in the order in which they were added
 }
 
-// Add adds pools. It returns every fault at once, and then adds none.
+// Add adds pools. If there are faults, it returns all of them in one error and
+// adds no pool.
 func (g *Group) Add(all ...AnyPool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -170,11 +175,11 @@ func (g *Group) Add(all ...AnyPool) error {
 	names := map[string]bool{}
 	for i, p := range all {
 		if p == nil || p.order() == 0 {
-			faults = append(faults, fieldError("Group.Add", "pool %d is nil or zero; make it by pools.New", i))
+			faults = append(faults, fieldError("Group.Add", "pool %d is nil or zero; make it with pools.New", i))
 			continue
 		}
 		if g.pools[p.Name()] != nil || names[p.Name()] {
-			faults = append(faults, fieldError("Group.Add", "there are two pools of the name %q; give each its own, or Remove the old one first", p.Name()))
+			faults = append(faults, fieldError("Group.Add", "two pools are named %q; give each its own name, or Remove the old one first", p.Name()))
 		}
 		names[p.Name()] = true
 	}
@@ -191,7 +196,8 @@ func (g *Group) Add(all ...AnyPool) error {
 	return nil
 }
 
-// Remove takes a pool out and returns it, or nil. It does not close it.
+// Remove removes the named pool from the group and returns it, or nil if there
+// is none. It does not close the pool.
 func (g *Group) Remove(name string) AnyPool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -201,8 +207,8 @@ func (g *Group) Remove(name string) AnyPool {
 	return p
 }
 
-// All returns the pools that were there when it began, in the order in which
-// they were added.
+// All returns the pools that were in the group when the iteration began, in the
+// order in which they were added.
 func (g *Group) All() iter.Seq2[string, AnyPool] {
 	return func(yield func(string, AnyPool) bool) {
 		for _, p := range g.list() {
@@ -232,10 +238,10 @@ func (g *Group) Stats() []Stats {
 	return all
 }
 
-// Configure changes settings of all pools at once. change is called for each
-// with the settings in force, see [Pool.Configure]; if the result has faults
-// for any, or a pool is closed, all faults come in one error and no pool
-// changes.
+// Configure changes settings of all pools at once. It calls change for each
+// pool with the settings in force, see [Pool.Configure]. If the settings of any
+// pool have faults, or a pool is closed, Configure returns all faults in one
+// error and changes no pool.
 func (g *Group) Configure(change func(name string, s *Settings)) error {
 	if change == nil {
 		return fieldError("Group.Configure", "change is nil; give the function that changes the settings")
@@ -245,7 +251,7 @@ func (g *Group) Configure(change func(name string, s *Settings)) error {
 	return configure(all, change)
 }
 
-// Close closes all pools at once and returns their errors joined.
+// Close closes all pools concurrently and returns their errors joined.
 func (g *Group) Close(ctx context.Context) error {
 	all := g.list()
 	errs := make([]error, len(all))
@@ -257,9 +263,13 @@ func (g *Group) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Use uses a connection of each named pool at once; see [Use2] for the order
-// and for what happens when one gives nothing. Take the resources with [Of].
+// Use uses a connection of each named pool at once. See [Use2] for the order of
+// the Pops and for a Pop that fails. Get the resources with [Of]. Use returns
+// an error if names is empty.
 func (g *Group) Use(ctx context.Context, names []string, fn func(Resources) error) error {
+	if len(names) == 0 {
+		return fieldError("Group.Use", "names is empty; give the name of at least one pool")
+	}
 	all := make([]AnyPool, len(names))
 	for i, name := range names {
 		p, err := g.find(name)
@@ -278,13 +288,13 @@ func (g *Group) find(name string) (AnyPool, error) {
 	defer g.mu.Unlock()
 	p := g.pools[name]
 	if p == nil {
-		return nil, fmt.Errorf("%w: %q; there are %q", ErrUnknown, name, g.names)
+		return nil, fmt.Errorf("%w: %q; its pools are %q", ErrUnknown, name, g.names)
 	}
 	return p, nil
 }
 
-// Get returns the pool of that name. An unknown name is ErrUnknown, another
-// type of resource ErrType.
+// Get returns the named pool. It returns ErrUnknown for an unknown name, and
+// ErrType if the pool's resources have another type.
 func Get[T any](g *Group, name string) (*Pool[T], error) {
 	found, err := g.find(name)
 	if err != nil {
@@ -297,23 +307,22 @@ func Get[T any](g *Group, name string) (*Pool[T], error) {
 	return p, nil
 }
 
-// Resources are what a [Group.Use] has popped.
+// Resources are the resources of the connections that a [Group.Use] has popped.
 type Resources struct {
 	names     []string
 	resources []any
 }
 
-// Of returns the resource of the named pool. It panics if the Use did not
-// name that pool, or if its resource is not a T: both are mistakes in the
-// program.
+// Of returns the resource of the named pool. It panics if Group.Use did not name
+// that pool, or if its resource is not a T: both are bugs in the program.
 func Of[T any](r Resources, name string) T {
 	i := slices.Index(r.names, name)
 	if i < 0 {
-		panic(fmt.Sprintf("pools: Of(%q): this Use named %q", name, r.names))
+		panic(fmt.Sprintf("pools: Of(%q): Group.Use did not name this pool, only %q", name, r.names))
 	}
 	resource, ok := r.resources[i].(T)
 	if !ok && r.resources[i] != nil {
-		panic(fmt.Sprintf("pools: Of(%q): the resource is a %T", name, r.resources[i]))
+		panic(fmt.Sprintf("pools: Of(%q): the resource is a %T, not a %v", name, r.resources[i], reflect.TypeFor[T]()))
 	}
 	return resource
 }

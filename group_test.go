@@ -3,6 +3,7 @@ package pools_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -130,7 +131,7 @@ func TestGroup(t *testing.T) {
 		a, b := named(t, "a", 1), named(t, "b", 2)
 		var g pools.Group
 		err := g.Add(a, b, a, (*pools.Pool[int])(nil))
-		if err == nil || !strings.Contains(err.Error(), `two pools of the name "a"`) || !strings.Contains(err.Error(), "pool 3 is nil") {
+		if err == nil || !strings.Contains(err.Error(), `two pools are named "a"`) || !strings.Contains(err.Error(), "pool 3 is nil") {
 			t.Error(err)
 		}
 		if len(maps.Collect(g.All())) != 0 {
@@ -181,3 +182,85 @@ func TestGroup(t *testing.T) {
 		}
 	})
 }
+
+// A Group.Use without names is refused, and fn does not run.
+func TestGroupUseWithoutNames(t *testing.T) {
+	var g pools.Group
+	for _, names := range [][]string{nil, {}} {
+		err := g.Use(t.Context(), names, func(pools.Resources) error { t.Error("fn ran"); return nil })
+		if err == nil || !strings.Contains(err.Error(), "Group.Use: names is empty; give the name of at least one pool") {
+			t.Error(err)
+		}
+	}
+}
+
+// However many pools are used at once, fn's error comes back as Pool.Use
+// returns it, and a Discard closes the connection of every pool.
+func TestDiscardOfSeveralPools(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, c := named(t, "a", 1), named(t, "b", 1), named(t, "c", 1)
+		var g pools.Group
+		if err := g.Add(a, b, c); err != nil {
+			t.Fatal(err)
+		}
+		fault := errors.New("fault")
+		wrapped := fmt.Errorf("wrapped: %w", pools.Discard(fault))
+		joined := errors.Join(fault, wrapped)
+		for _, returned := range []struct {
+			name      string
+			err, want error
+			closes    uint64
+		}{
+			{"no error", nil, nil, 0},
+			{"an error", fault, fault, 0},
+			{"Discard(nil)", pools.Discard(nil), nil, 1},
+			{"Discard(err)", pools.Discard(fault), fault, 1},
+			{"a wrapped Discard", wrapped, wrapped, 1},
+			{"a joined Discard", joined, joined, 1},
+			{"a Discard of a wrapped Discard", pools.Discard(wrapped), wrapped, 1},
+		} {
+			err := returned.err
+			for _, use := range []struct {
+				name  string
+				pools []*pools.Pool[resource]
+				err   func() error
+			}{
+				{"Pool.Use", list(a), func() error { return a.Use(t.Context(), func(resource) error { return err }) }},
+				{"Use2", list(a, b), func() error {
+					return pools.Use2(t.Context(), a, b, func(_, _ resource) error { return err })
+				}},
+				{"Use2, the other order", list(a, b), func() error {
+					return pools.Use2(t.Context(), b, a, func(_, _ resource) error { return err })
+				}},
+				{"Use3", list(a, b, c), func() error {
+					return pools.Use3(t.Context(), b, c, a, func(_, _, _ resource) error { return err })
+				}},
+				{"Group.Use of one", list(a), func() error {
+					return g.Use(t.Context(), []string{"a"}, func(pools.Resources) error { return err })
+				}},
+				{"Group.Use of two", list(a, b), func() error {
+					return g.Use(t.Context(), []string{"b", "a"}, func(pools.Resources) error { return err })
+				}},
+				{"Group.Use of three", list(a, b, c), func() error {
+					return g.Use(t.Context(), []string{"c", "a", "b"}, func(pools.Resources) error { return err })
+				}},
+			} {
+				var before []uint64
+				for _, p := range use.pools {
+					before = append(before, p.Stats().Closed)
+				}
+				if got := use.err(); got != returned.want {
+					t.Errorf("%s, %s: returned %#v, want %#v", use.name, returned.name, got, returned.want)
+				}
+				synctest.Wait()
+				for i, p := range use.pools {
+					if closed := p.Stats().Closed - before[i]; closed != returned.closes {
+						t.Errorf("%s, %s: %q closed %d connections, want %d", use.name, returned.name, p.Name(), closed, returned.closes)
+					}
+				}
+			}
+		}
+	})
+}
+
+func list(all ...*pools.Pool[resource]) []*pools.Pool[resource] { return all }

@@ -6,27 +6,28 @@ import (
 	"time"
 )
 
-// Histogram is how long something took, many times: each time is in a bucket
-// whose width is at most a sixteenth of it, or 16 ns.
+// Histogram counts durations in buckets. The width of a bucket is at most a
+// sixteenth of its durations, or 16 ns.
 type Histogram struct {
 	Count   uint64
-	Sum     time.Duration // exact, unless the times are samples; at most 292 years
+	Sum     time.Duration // exact, unless the durations are samples; at most 292 years
 	Max     time.Duration // exact
-	Buckets []Bucket      // those that are not empty, the shortest times first
+	Buckets []Bucket      // the buckets that are not empty, shortest durations first
 }
 
-// Bucket is the times from From on and below Below. What took
-// longer than 19.5 h is in one.
+// Bucket counts the durations d with From <= d < Below. All durations longer
+// than 19.5 h are in one bucket.
 type Bucket struct {
 	From, Below time.Duration
 	Count       uint64
 }
 
-// Quantile returns the time that a part q of all did not exceed, from 0 to 1:
-// 0.99 is the 99th percentile. It is at most 3.2 % off, or 8 ns, and 0 when
-// nothing was counted. It costs some nanoseconds a bucket.
+// Quantile returns the duration that a fraction q of all durations, from 0 to
+// 1, did not exceed: q = 0.99 gives the 99th percentile. The result is within
+// 3.2 % or 8 ns of the exact value, and 0 if nothing was counted. The cost is
+// some nanoseconds per bucket.
 func (h Histogram) Quantile(q float64) time.Duration {
-	if !(q > 0) { // it may be NaN
+	if !(q > 0) { // q may be NaN
 		q = 0
 	}
 	rank := min(uint64(math.Ceil(min(q, 1)*float64(h.Count))), h.Count)
@@ -42,7 +43,7 @@ func (h Histogram) Quantile(q float64) time.Duration {
 	return 0
 }
 
-// Mean returns the mean time, 0 when nothing was counted.
+// Mean returns the mean duration, or 0 if nothing was counted.
 func (h Histogram) Mean() time.Duration {
 	if h.Count == 0 {
 		return 0
@@ -51,9 +52,9 @@ func (h Histogram) Mean() time.Duration {
 }
 
 // Since returns what was counted after an earlier snapshot of the same
-// histogram. Its Max is no longer exact, but as good as a Quantile. If the
-// earlier one has counted what h has not, so that it was of another
-// histogram, all of h is returned.
+// histogram. The Max of the result is no longer exact, but as good as a
+// Quantile. If earlier counts a duration that h does not, it is a snapshot of
+// another histogram, and Since returns all of h.
 func (h Histogram) Since(earlier Histogram) Histogram {
 	since := Histogram{Sum: h.Sum - earlier.Sum}
 	old, met := earlier.Buckets, uint64(0)
@@ -75,19 +76,20 @@ func (h Histogram) Since(earlier Histogram) Histogram {
 	return since
 }
 
-// Buckets are log-linear: sixteen of one width up to 256 ns, and from each
-// power of two to the next again sixteen. A midpoint is then at most a
-// thirty-second off, but for the first sixteen, which a clock cannot tell apart.
+// Buckets are log-linear: sixteen buckets of equal width up to 256 ns, and
+// another sixteen from each power of two to the next. A midpoint is therefore
+// off by at most 1/32, except in the first sixteen buckets, which a clock
+// cannot tell apart.
 const (
 	partBits    = 4
 	parts       = 1 << partBits
-	linearBits  = 8  // below 1<<linearBits ns all buckets have one width
-	largestBits = 46 // what is longer than largest (19.5 h) is in the last bucket
+	linearBits  = 8  // below 1<<linearBits ns, all buckets have the same width
+	largestBits = 46 // durations longer than largest (19.5 h) are in the last bucket
 	allBuckets  = parts*(1+largestBits-linearBits) + 1
 	largest     = time.Duration(1 << largestBits)
 )
 
-// bucketOf returns the bucket of a time in nanoseconds.
+// bucketOf returns the index of the bucket for a duration in nanoseconds.
 func bucketOf(ns int64) int {
 	if ns < 1<<linearBits {
 		return int(max(ns, 0) >> (linearBits - partBits))
@@ -97,7 +99,7 @@ func bucketOf(ns int64) int {
 	return min(parts*(1+power-linearBits)+part, allBuckets-1)
 }
 
-// bucketFrom returns the shortest time of a bucket.
+// bucketFrom returns the shortest duration, in nanoseconds, of a bucket.
 func bucketFrom(i int) int64 {
 	if i < parts {
 		return int64(i) << (linearBits - partBits)
@@ -106,15 +108,15 @@ func bucketFrom(i int) int64 {
 	return int64(parts+i%parts) << (power - partBits)
 }
 
-// times is a Histogram that is being counted, under the pool's lock.
+// times accumulates a Histogram. It is guarded by the pool's lock.
 type times struct {
 	count   uint64
 	sum     int64
 	max     int64
-	buckets *[allBuckets]uint64 // made when the first is counted
+	buckets *[allBuckets]uint64 // allocated when the first duration is counted
 }
 
-// add counts a time that stands for so many.
+// add counts a duration many times: a sample represents several uses.
 func (t *times) add(ns int64, many uint64) {
 	if t.buckets == nil {
 		t.buckets = new([allBuckets]uint64)
@@ -122,14 +124,14 @@ func (t *times) add(ns int64, many uint64) {
 	t.buckets[bucketOf(ns)] += many
 	t.count += many
 	if most := (math.MaxInt64 - t.sum) / int64(many); ns > most {
-		t.sum = math.MaxInt64 // and stays there
+		t.sum = math.MaxInt64 // the sum saturates
 	} else {
 		t.sum += ns * int64(many)
 	}
 	t.max = max(t.max, ns)
 }
 
-// copied is a copy for the time after the lock.
+// copied returns a copy that may be read after unlock.
 func (t *times) copied() times {
 	c := *t
 	if c.buckets != nil {
@@ -139,7 +141,7 @@ func (t *times) copied() times {
 	return c
 }
 
-// histogram writes out what was counted.
+// histogram returns what was counted as a Histogram.
 func (t *times) histogram() Histogram {
 	h := Histogram{Count: t.count, Sum: time.Duration(t.sum), Max: time.Duration(t.max)}
 	if t.buckets == nil {

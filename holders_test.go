@@ -26,7 +26,7 @@ func TestPoolUsedByItsOwnHolder(t *testing.T) {
 			if !ok || !errors.Is(err, pools.ErrWaitTimeout) {
 				t.Fatal(err)
 			}
-			if says := strings.Contains(err.Error(), "this goroutine holds 1 of these itself"); says != track || (e.Own == 1) != track || e.Held != 2 {
+			if says := strings.Contains(err.Error(), "this goroutine holds 1 of this pool's connections"); says != track || (e.Own == 1) != track || e.Held != 2 {
 				t.Errorf("tracking %v: %v", track, err)
 			}
 			// Another goroutine's Pop says nothing of the kind.

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Values for settings that have no bound. Any other negative value is an
-// error, and zero means the default that the field's comment gives.
+// Special values of settings. Any other negative value is an error. Zero means
+// the default, which the field's comment gives.
 const (
-	Never   time.Duration = -1 // of a duration: it does not end, it does not happen
-	Always  time.Duration = -2 // of CheckAfter: each time
-	NoLimit int           = -1 // of a count
+	Never   time.Duration = -1 // for durations: without end, or not at all
+	Always  time.Duration = -2 // for CheckAfter: every time
+	NoLimit int           = -1 // for counts
 )
 
 // LostPolicy says what happens to a connection whose Conn was forgotten
@@ -21,117 +21,125 @@ const (
 type LostPolicy int
 
 const (
-	// LostClose closes and reports a lost connection: its slot is free
-	// again. A holder that keeps only the resource of a Conn and forgets the
-	// Conn looks lost after about two seconds: keep the Conn, or Detach.
+	// LostClose reports and closes a lost connection, which frees its slot.
+	// If a holder keeps only the resource and drops the Conn, the connection
+	// looks lost after about two seconds: keep the Conn, or Detach.
 	LostClose LostPolicy = iota
-	// LostReport only reports it. Its slot stays held.
+	// LostReport only reports a lost connection. Its slot stays held.
 	LostReport
 )
 
-// Settings are the sizes and times of a pool. All of them may be changed while
-// it runs, by [Pool.Configure]. Zero means the default. Times that a call or a
-// wait is bounded by are exact; those that the keeper keeps (lifetimes, idle
-// times) are kept to a quarter of the shortest of them, at most a second, and
-// always late and never early, but for the jitter of MaxLifetime. When many
-// connections are due together the last go some looks later.
+// Settings are the limits, timeouts and options of a pool. [Pool.Configure]
+// can change all of them while the pool runs. Zero means the default.
 //
-// Settings can be read from JSON: see [Settings.UnmarshalJSON]. Give them a
-// field of their own in a larger struct; embedded, they would read all of it.
+// Timeouts of calls and waits are exact. Times that the keeper enforces
+// (lifetimes, idle times) are late by at most a quarter of the shortest of
+// them, and by at most a second. They are never early, except for the jitter
+// of MaxLifetime. When many connections are due at the same time, the last of
+// them close some looks later.
+//
+// Settings can be read from JSON: see [Settings.UnmarshalJSON]. In a larger
+// struct, make them a named field: embedded Settings would read the whole JSON
+// object.
 type Settings struct {
-	// Size is how many connections may be open at once. Required.
+	// Size is the maximum number of open connections. Required.
 	Size int
 
-	// WaitTimeout is the longest that a Pop waits, beside its ctx.
-	// Default: 30 s. Never: the ctx alone decides.
+	// WaitTimeout is the maximum wait of a Pop; the ctx may end it sooner.
+	// Default: 30 s. Never: only the ctx ends the wait.
 	WaitTimeout time.Duration
 
-	// Logger gets what nobody's error reports: lost leases, leaks, misuse,
-	// failing opens, checks and closes; at the level Debug also what is opened
-	// and closed in the ordinary way. Of one kind it gets ten in ten seconds,
-	// so that a server that is down does not flood it. Nil is silent.
+	// Logger receives what no returned error reports: lost leases, leaks,
+	// misuse, and failures of opens, checks and closes. At level Debug it
+	// also receives routine opens and closes. It receives at most ten events
+	// of one kind in ten seconds, so that a server that is down does not
+	// flood it. Nil: nothing is logged.
 	Logger *slog.Logger `json:"-"`
 
-	// Observer is told what happens, if not nil. Do not change it while it is
-	// in use; Configure may give another.
+	// Observer, if not nil, is told what happens. Do not modify it while it
+	// is in use; replace it with Configure.
 	Observer *Observer `json:"-"`
 
-	// MaxLifetime is how old a connection may become. It is closed up to a
-	// tenth earlier, each by another share, so that those that were opened
-	// together do not go together; never under its holder, but when it comes
-	// back. At most half of the idle ones are closed at one look of the
-	// keeper, for whatever reason. Default: 30 min. Never: any age.
+	// MaxLifetime is the maximum age of a connection. Each connection closes
+	// up to a tenth earlier, by a different amount, so that connections
+	// opened together do not close together. A connection is never closed
+	// under its holder; it closes when it is returned. One look of the keeper
+	// closes at most half of the idle connections, whatever the reason.
+	// Default: 30 min. Never: any age.
 	MaxLifetime time.Duration
 
 	// IdleTimeout is how long a connection may be idle before it is closed,
-	// unless MinIdle keeps it. Default: 10 min. Never: for ever.
+	// unless MinIdle keeps it. Default: 10 min. Never: no limit.
 	IdleTimeout time.Duration
 
-	// MinIdle is how many connections are kept idle, within Size; what is
-	// missing is opened in the background, within about a second. Default: 0.
+	// MinIdle is the number of connections to keep idle, within Size. Missing
+	// ones are opened in the background, within about a second. Default: 0.
 	MinIdle int
 
-	// OpenTimeout bounds one open with all its tries and the pauses between.
-	// Default: 10 s.
+	// OpenTimeout bounds one open, including all its tries and the pauses
+	// between them. Default: 10 s.
 	OpenTimeout time.Duration
 
-	// ReconnectAttempts is how often one open tries. Default: 3. NoLimit: as
-	// often as OpenTimeout allows.
+	// ReconnectAttempts is the maximum number of tries per open. Default: 3.
+	// NoLimit: as many as OpenTimeout allows.
 	ReconnectAttempts int
 
-	// ReconnectSleep is the longest first pause between two tries. It
-	// doubles from try to try, up to an hour; the pause itself is random up
-	// to that. While the server is down it is also the first pause of the
-	// prober, which grows up to 30 s. Default: 1 s.
+	// ReconnectSleep is the upper bound of the first pause between two tries.
+	// Each pause is random up to its bound, and the bound doubles with each
+	// try, up to an hour. While the server is down, ReconnectSleep is also
+	// the first pause of the prober, whose pauses grow up to 30 s.
+	// Default: 1 s.
 	ReconnectSleep time.Duration
 
 	// CheckAfter is how long a connection may be idle and still be lent
-	// without a Check. Default: 5 s. Always checks before every use, if the
-	// connection was not just opened or reset: each Pop then costs a round
-	// trip. Never checks nothing.
+	// without a Check. Default: 5 s. Always: check before every use, unless
+	// the connection was just opened or reset; each Pop then costs a round
+	// trip. Never: connections are lent without a Check.
 	CheckAfter time.Duration
 
-	// CheckTimeout bounds one Check, and all that one Pop may spend on
-	// connections that fail theirs. Default: 1 s.
+	// CheckTimeout bounds one Check. It also bounds the total time that one
+	// Pop may spend on connections whose Check fails. Default: 1 s.
 	CheckTimeout time.Duration
 
-	// MaxWaiting is how many goroutines may wait at once, be it for a push or
-	// for an open; one more gets ErrTooManyWaiting at once. Default: NoLimit.
+	// MaxWaiting is the maximum number of goroutines that wait at once, for a
+	// push or for an open. A Pop beyond it gets ErrTooManyWaiting at once.
+	// Default: NoLimit.
 	MaxWaiting int
 
 	// LeakAfter is how long a connection may be held before its holder is
-	// logged and counted as a leak, once a lease; with TrackHolders the log
-	// has the stack of its Pop. Default: Never.
+	// logged and counted as a leak, once per lease. With TrackHolders, the
+	// log contains the stack of its Pop. Default: Never.
 	LeakAfter time.Duration
 
-	// TrackHolders keeps the stack of each Pop and the number of its
-	// goroutine, for the errors, logs and Connections that name holders. It
-	// makes each Pop dearer by 3 to 20 microseconds, growing with the depth
-	// of the stack.
+	// TrackHolders records the stack and the goroutine number of each Pop,
+	// for errors, logs and Connections, which name holders. It adds 3 to 20
+	// microseconds to each Pop, depending on the depth of the stack.
 	TrackHolders bool
 
 	// KeepAlive is how long a connection may be idle before it is checked in
-	// the background, again and again, so that nobody on the way to the
-	// server forgets it. It needs a Connector.Check. Default: Never.
+	// the background. The check repeats at this interval, so that NATs and
+	// firewalls keep the connection alive. It needs a Connector.Check.
+	// Default: Never.
 	KeepAlive time.Duration
 
-	// MaxUses is how often a connection is lent before it is closed; one that
-	// is idle when MaxUses is lowered may be lent once more.
-	// Default: NoLimit. It makes each Push about 50 ns dearer.
+	// MaxUses is how often a connection is lent before it is closed. If
+	// MaxUses is lowered while a connection is idle, the connection may be
+	// lent once more. A limit adds about 50 ns to each Push.
+	// Default: NoLimit.
 	MaxUses int
 
-	// MaxOpensPerSecond bounds how many tries to open begin in a second; they
-	// are spread evenly. Default: NoLimit.
+	// MaxOpensPerSecond bounds the tries to open that begin within a second.
+	// They are spread evenly. Default: NoLimit.
 	MaxOpensPerSecond int
 
-	// CloseTimeout and ResetTimeout bound the connector's functions of these
-	// names. Default: 5 s each.
+	// CloseTimeout and ResetTimeout bound Connector.Close and
+	// Connector.Reset. Default: 5 s each.
 	CloseTimeout, ResetTimeout time.Duration
 
-	// Strict lets an abandoned call keep its slot, so that the server never
-	// sees more than Size connections; the price is that a hung Close costs
-	// a slot for as long as it hangs. Off, at most Size calls can be
-	// abandoned beside the slots; further ones keep theirs.
+	// Strict makes an abandoned call keep its slot, so that the server never
+	// sees more than Size connections. The price is that a hung Close costs a
+	// slot for as long as it hangs. Without Strict, up to Size abandoned
+	// calls free their slots; further ones keep theirs.
 	Strict bool
 
 	// Lost says what happens to connections whose Conn was forgotten.
@@ -141,10 +149,10 @@ type Settings struct {
 
 const (
 	mostSlots = 1 << 24
-	longest   = 100 * 365 * 24 * time.Hour // longer ones would overflow the pool's clock
+	longest   = 100 * 365 * 24 * time.Hour // longer durations would overflow the pool's clock
 )
 
-// complete fills in the defaults and returns every fault. checks says whether
+// complete fills in the defaults and returns all faults. checks reports whether
 // the connector has a Check.
 func (s *Settings) complete(checks bool) error {
 	var faults []error
@@ -155,7 +163,7 @@ func (s *Settings) complete(checks bool) error {
 		fault("Size", "is %d; give the number of connections that may be open, from 1 to %d", s.Size, mostSlots)
 	}
 	if s.MinIdle < 0 || s.MinIdle > max(s.Size, 0) {
-		fault("MinIdle", "is %d; give a number from 0 to Size, %d", s.MinIdle, s.Size)
+		fault("MinIdle", "is %d; give a number from 0 to Size (%d)", s.MinIdle, s.Size)
 	}
 	count := func(field string, value *int, normal int) {
 		switch {
@@ -180,7 +188,7 @@ func (s *Settings) complete(checks bool) error {
 		for _, a := range allowed {
 			values = append(values, nameOf(a))
 		}
-		fault(field, "is %s; give %s", nameOf(*value), strings.Join(values, " or "))
+		fault(field, "is %s; give %s", nameOf(*value), strings.Join(values, ", or "))
 	}
 	duration("WaitTimeout", &s.WaitTimeout, 30*time.Second, Never)
 	duration("MaxLifetime", &s.MaxLifetime, 30*time.Minute, Never)

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// UnmarshalJSON writes the fields that data names into s and leaves the
-// others, so that a file need only name what differs:
+// UnmarshalJSON sets the fields of s that data names and leaves the others
+// unchanged, so a file needs only the fields that differ:
 //
 //	{"Size": 20, "IdleTimeout": "90s", "MaxLifetime": "Never", "MaxWaiting": "NoLimit"}
 //
-// Durations are strings as [time.ParseDuration] takes them, or "Never" or
-// "Always"; counts are numbers or "NoLimit"; Lost is "LostClose" or
-// "LostReport". Upper and lower case do not matter. All faults come in one
-// error, which names the fields, and then s is as it was. A Logger cannot be
-// in a file.
+// Durations are strings that [time.ParseDuration] accepts, or "Never" or
+// "Always". Counts are numbers or "NoLimit". Lost is "LostClose" or
+// "LostReport". Names and words are case-insensitive. UnmarshalJSON reports
+// all faults in one error, which names the fields, and then leaves s
+// unchanged. JSON cannot set a Logger.
 func (s *Settings) UnmarshalJSON(data []byte) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {
@@ -31,7 +31,7 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		field, ok := v.Type().FieldByNameFunc(func(n string) bool { return strings.EqualFold(n, name) })
 		if !ok || field.Tag.Get("json") == "-" {
-			faults = append(faults, fieldError("Settings."+name, "is not a setting that JSON can give; see pools.Settings for those that are"))
+			faults = append(faults, fieldError("Settings."+name, "is not a setting that JSON can set; see pools.Settings for the names"))
 			continue
 		}
 		if err := fromJSON(v.FieldByIndex(field.Index), fields[name]); err != nil {
@@ -45,7 +45,7 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// words are what JSON may give instead of a number.
+// words are the names that JSON may use in place of a value.
 var words = map[reflect.Type]map[string]int64{
 	reflect.TypeFor[time.Duration](): {"Never": int64(Never), "Always": int64(Always)},
 	reflect.TypeFor[int]():           {"NoLimit": int64(NoLimit)},
@@ -53,7 +53,7 @@ var words = map[reflect.Type]map[string]int64{
 }
 
 var remedies = map[reflect.Type]string{
-	reflect.TypeFor[time.Duration](): `give a string as "5s" or "1h30m", "Never" or "Always"`,
+	reflect.TypeFor[time.Duration](): `give a string such as "5s" or "1h30m", or "Never" or "Always"`,
 	reflect.TypeFor[int]():           `give a whole number or "NoLimit"`,
 	reflect.TypeFor[LostPolicy]():    `give "LostClose" or "LostReport"`,
 	reflect.TypeFor[bool]():          "give true or false",
@@ -86,7 +86,8 @@ func fromJSON(field reflect.Value, data json.RawMessage) error {
 	return remedy
 }
 
-// MarshalJSON writes s as UnmarshalJSON reads it, without the Logger.
+// MarshalJSON writes s in the format that UnmarshalJSON reads, without the
+// Logger.
 func (s Settings) MarshalJSON() ([]byte, error) {
 	fields := map[string]any{}
 	for field, value := range reflect.ValueOf(s).Fields() {

@@ -75,7 +75,7 @@ func TestDefaults(t *testing.T) {
 func TestMinIdleWithinSize(t *testing.T) {
 	for _, minIdle := range []int{-1, 4} {
 		_, err := pools.New("idle", pools.Connector[int]{}, pools.Settings{Size: 3, MinIdle: minIdle})
-		if err == nil || !strings.Contains(err.Error(), "Settings.MinIdle: is "+strconv.Itoa(minIdle)+"; give a number from 0 to Size, 3") {
+		if err == nil || !strings.Contains(err.Error(), "Settings.MinIdle: is "+strconv.Itoa(minIdle)+"; give a number from 0 to Size (3)") {
 			t.Errorf("MinIdle %d: %v", minIdle, err)
 		}
 	}

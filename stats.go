@@ -10,38 +10,40 @@ import (
 	"time"
 )
 
-// Stats is a snapshot of a pool. The states add up to Size and Excess. Times
-// are in nanoseconds when marshalled to JSON.
+// Stats is a snapshot of a pool. The states add up to Size plus Excess. JSON
+// contains durations in nanoseconds.
 type Stats struct {
 	Name string
 	Size int
 
-	// What each slot was at one moment of the snapshot.
-	Vacant    int // may be opened
+	// The number of slots in each state. Each slot was in its state at one
+	// moment of the snapshot.
+	Vacant    int // a connection may be opened
 	Opening   int
 	Idle      int
 	Stale     int // idle for longer than CheckAfter: checked before they are lent
 	Held      int
-	Revoked   int // lent, but the lease was ended by RevokeAll
+	Revoked   int // lent, but RevokeAll has ended the lease
 	Checking  int
 	Resetting int
 	Returning int
 	Closing   int
 	Hung      int // kept by an abandoned call
-	Excess    int // how many of these are beyond Size, after Size was lowered
+	Excess    int // slots in the states above that are beyond Size, after Size was lowered
 
 	Paused bool
-	// The latest open failed, with all its tries: only the prober tries now,
-	// while the pool is paused not even that. A pool that is closed is not down.
+	// Down means that the latest open failed with all its tries. Only the
+	// prober opens connections then, and while the pool is paused not even the
+	// prober. A closed pool is not down.
 	Down      bool
 	Waiting   int // goroutines that wait now
-	Abandoned int // calls of the connector that hang, past their timeout
+	Abandoned int // connector calls that hang past their timeout
 
 	// Counters since New.
 	Leases       uint64 // connections lent
-	Waits        uint64 // Pops that had to wait, however they ended
-	WaitsFailed  uint64 // of these, how many ended without a connection
-	TimedOut     uint64 // of these, by WaitTimeout or a deadline of their ctx
+	Waits        uint64 // Pops that had to wait, with or without success
+	WaitsFailed  uint64 // Waits that ended without a connection
+	TimedOut     uint64 // WaitsFailed because of WaitTimeout or a deadline of the ctx
 	Opened       uint64
 	OpenErrors   uint64  // opens that failed with all their tries
 	Closed       uint64  // Opened = open now + Closed + Detached, when nothing hangs
@@ -52,12 +54,12 @@ type Stats struct {
 	Misused      uint64 // ended leases that were pushed, destroyed or detached again
 	Abandonments uint64
 
-	// How long it took since New.
-	Wait Histogram // of all Waits
-	Open Histogram // of opens that succeeded, with all their tries
-	// Use is how long connections were lent. Without an [Observer] that asks,
-	// it is of samples: one lease in so many that there are some 200 a second
-	// at most, each of which counts for all it stands for.
+	// Durations since New.
+	Wait Histogram // all Waits
+	Open Histogram // opens that succeeded, including all their tries
+	// Use is how long connections were lent. Unless an [Observer] observes
+	// uses, it contains samples: at most about 200 leases a second, each
+	// counted for all the leases that it represents.
 	Use Histogram
 }
 
@@ -69,14 +71,14 @@ const (
 	ReasonUses                        // MaxUses
 	ReasonIdle                        // IdleTimeout
 	ReasonBroken                      // Connector.Broken, or an error that breaks
-	ReasonDestroyed                   // Destroy, Discard, or a Use that did not return
+	ReasonDestroyed                   // Destroy, Discard, or a Use whose function did not return
 	ReasonCheck                       // Connector.Check failed
 	ReasonReset                       // Connector.Reset failed
 	ReasonLost                        // its Conn was forgotten
 	ReasonRefresh                     // Refresh
 	ReasonResize                      // Size was lowered
 	ReasonRevoked                     // RevokeAll, or a Close that aborted its holder
-	ReasonAbandoned                   // a call that was abandoned came back and left it
+	ReasonAbandoned                   // an abandoned call returned and left it behind
 	ReasonClose                       // the pool was closed
 	reasons
 )
@@ -86,7 +88,7 @@ var reasonNames = [reasons]string{
 	"refresh", "resize", "revoked", "abandoned", "close",
 }
 
-// String returns a word.
+// String returns the reason as one word, such as "lifetime".
 func (r Reason) String() string {
 	if r >= reasons {
 		return fmt.Sprintf("Reason(%d)", uint8(r))
@@ -94,13 +96,13 @@ func (r Reason) String() string {
 	return reasonNames[r]
 }
 
-// MarshalText writes the word.
+// MarshalText returns the word that String returns.
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// Reasons counts by [Reason], which is its index.
+// Reasons contains a count for each [Reason]. The Reason is the index.
 type Reasons [reasons]uint64
 
-// All returns the reasons and how often each was one, also never.
+// All returns each reason and its count, including those with a count of 0.
 func (r Reasons) All() iter.Seq2[Reason, uint64] {
 	return func(yield func(Reason, uint64) bool) {
 		for reason := ReasonLifetime; reason < reasons; reason++ {
@@ -111,14 +113,14 @@ func (r Reasons) All() iter.Seq2[Reason, uint64] {
 	}
 }
 
-// MarshalJSON writes an object with a number for each word.
+// MarshalJSON writes an object that maps each reason's word to its count.
 func (r Reasons) MarshalJSON() ([]byte, error) {
 	counts := make(map[Reason]uint64, reasons)
 	maps.Insert(counts, r.All())
 	return json.Marshal(counts)
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (r *Reasons) UnmarshalJSON(data []byte) error {
 	var counts map[string]uint64
 	if err := json.Unmarshal(data, &counts); err != nil {
