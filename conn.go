@@ -2,10 +2,6 @@ package pools
 
 import (
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"strconv"
-	"sync/atomic"
 	"time"
 )
 
@@ -119,21 +115,6 @@ func (c Conn[T]) Uses() int {
 		return 0
 	}
 	return uses(c.lease, c.handle.conn.before)
-}
-
-// uses is how often a connection has been lent whose slot had been lent so
-// often before.
-func uses(w word, before uint64) int { return int(w.lease() - before) }
-
-var (
-	connections atomic.Uint64                        // opened in this process
-	process     = fmt.Sprintf("%06x", rand.N(1<<24)) // tells processes apart in IDs
-)
-
-func (p *Pool[T]) id(c *connection[T]) string { return connectionID(p.name, c.number) }
-
-func connectionID(pool string, number uint64) string {
-	return pool + "-" + process + "-" + strconv.FormatUint(number, 10)
 }
 
 // end ends the lease: the slot passes from the holder to the pool, in state

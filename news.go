@@ -117,6 +117,24 @@ func (n *news) flooded(key floodKey, now int64) (suppressed int, flooded bool) {
 	return suppressed, false
 }
 
+// of returns who is to be told of a kind of event, or nil.
+func (o *Observer) of(kind EventKind) func(Event) {
+	if o == nil {
+		return nil
+	}
+	switch kind {
+	case EventPopped:
+		return o.Popped
+	case EventPushed:
+		return o.Pushed
+	case EventWaited:
+		return o.Waited
+	}
+	return o.Event
+}
+
+func (p *Pool[T]) observes(kind EventKind) bool { return p.settings.Observer.of(kind) != nil }
+
 // report is events with those that are to be told of them.
 type report struct {
 	pool     string

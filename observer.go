@@ -99,21 +99,3 @@ func (p *Pool[T]) Events() []Event {
 	}
 	return all
 }
-
-// of returns who is to be told of a kind of event, or nil.
-func (o *Observer) of(kind EventKind) func(Event) {
-	if o == nil {
-		return nil
-	}
-	switch kind {
-	case EventPopped:
-		return o.Popped
-	case EventPushed:
-		return o.Pushed
-	case EventWaited:
-		return o.Waited
-	}
-	return o.Event
-}
-
-func (p *Pool[T]) observes(kind EventKind) bool { return p.settings.Observer.of(kind) != nil }

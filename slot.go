@@ -1,7 +1,10 @@
 package pools
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"sync/atomic"
 )
 
@@ -83,4 +86,19 @@ type handle[T any] struct {
 	slot *slot[T]
 	pool *Pool[T]
 	conn *connection[T]
+}
+
+// uses is how often a connection has been lent whose slot had been lent so
+// often before.
+func uses(w word, before uint64) int { return int(w.lease() - before) }
+
+var (
+	connections atomic.Uint64                        // opened in this process
+	process     = fmt.Sprintf("%06x", rand.N(1<<24)) // tells processes apart in IDs
+)
+
+func (p *Pool[T]) id(c *connection[T]) string { return connectionID(p.name, c.number) }
+
+func connectionID(pool string, number uint64) string {
+	return pool + "-" + process + "-" + strconv.FormatUint(number, 10)
 }

@@ -3,7 +3,6 @@ package pools
 import (
 	"context"
 	"runtime"
-	"sync/atomic"
 	"time"
 )
 
@@ -31,24 +30,6 @@ const (
 	clockEvery  = 64 // while a waiter races, a push reads the clock once in so many leases of its slot
 	breatheOnce = 16 // a waiter that was handed a slot lets others run once in so many leases of it
 )
-
-// pause is where tests hold up a goroutine between two steps of the protocol.
-// Only they can set it.
-var pause atomic.Pointer[func(before string, call uint64)]
-
-func pauseBefore(step string) { pauseCall(step, 0) }
-
-// lockedMaybe stands for a call's number where the pool may be locked: only a
-// test that knows better may hold up a goroutine there.
-const lockedMaybe = ^uint64(0)
-
-// pauseCall is pauseBefore for one of several calls that do the same step at
-// one instant.
-func pauseCall(step string, call uint64) {
-	if f := pause.Load(); f != nil {
-		(*f)(step, call)
-	}
-}
 
 // wait queues and returns with a connection or an error.
 func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {

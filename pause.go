@@ -1,0 +1,21 @@
+package pools
+
+import "sync/atomic"
+
+// pause is where tests hold up a goroutine between two steps of the protocol.
+// Only they can set it.
+var pause atomic.Pointer[func(before string, call uint64)]
+
+func pauseBefore(step string) { pauseCall(step, 0) }
+
+// lockedMaybe stands for a call's number where the pool may be locked: only a
+// test that knows better may hold up a goroutine there.
+const lockedMaybe = ^uint64(0)
+
+// pauseCall is pauseBefore for one of several calls that do the same step at
+// one instant.
+func pauseCall(step string, call uint64) {
+	if f := pause.Load(); f != nil {
+		(*f)(step, call)
+	}
+}

@@ -1,0 +1,96 @@
+package pools
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+)
+
+// taker is the Pop that took a connection, as TrackHolders records it. It is
+// not changed afterwards.
+type taker struct {
+	lease     uint64
+	goroutine uint64
+	depth     int
+	stack     [stackDepth]uintptr
+}
+
+const stackDepth = 32
+
+// profile shows the holders of all pools to /debug/pprof and its tools.
+var profile = holderProfile()
+
+func holderProfile() *pprof.Profile {
+	const name = "pools"
+	if p := pprof.Lookup(name); p != nil {
+		return p // another major version of this package is in the program
+	}
+	return pprof.NewProfile(name)
+}
+
+// newTaker is the Pop that calls it.
+func newTaker(lease word) *taker {
+	h := &taker{lease: lease.lease(), goroutine: goroutineID()}
+	h.depth = runtime.Callers(3, h.stack[:])
+	profile.Add(h, 3)
+	return h
+}
+
+// forget lets go of the slot's taker.
+func (c *cell) forget() {
+	if c.taker != nil {
+		profile.Remove(c.taker)
+		c.taker = nil
+	}
+}
+
+// lose is called by the collector when no lease is left, or no pool.
+func (t *trace) lose() {
+	t.lost.Store(true)
+	if h := t.taker.Load(); h != nil {
+		profile.Remove(h) // also of a pool that was dropped, and removes nothing itself
+	}
+}
+
+// takerOf returns the Pop whose lease w is, or nil if it is not lent or the Pop
+// is not known. Under the lock.
+func (c *cell) takerOf(w word) *taker {
+	if h := c.taker; w.lent() && h != nil && h.lease == w.lease() {
+		return h
+	}
+	return nil
+}
+
+// goroutineID returns the number of this goroutine. The runtime tells it only
+// at the head of a stack trace: "goroutine 7 [running]:".
+func goroutineID() uint64 {
+	var head [40]byte
+	digits := bytes.TrimPrefix(head[:runtime.Stack(head[:], false)], []byte("goroutine "))
+	id := uint64(0)
+	for _, d := range digits {
+		if d < '0' || d > '9' {
+			break
+		}
+		id = id*10 + uint64(d-'0')
+	}
+	return id
+}
+
+// text writes the stack as panics do: function, file and line. It begins with
+// the function of this package that the user called.
+func (h *taker) text() string {
+	var b strings.Builder
+	frames := runtime.CallersFrames(h.stack[:h.depth])
+	ours := true
+	for more := h.depth > 0; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		if ours = ours && strings.HasPrefix(frame.Function, "github.com/utopia-go/pools."); ours {
+			b.Reset()
+		}
+		fmt.Fprintf(&b, "%s\n\t%s:%d\n", frame.Function, frame.File, frame.Line)
+	}
+	return b.String()
+}
