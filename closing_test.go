@@ -126,6 +126,30 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 	}, poolstest.WithAbort)
 }
 
+// Close makes no hung Open last longer: the sooner of its own bound and Close's
+// holds.
+func TestCloseOfHungOpens(t *testing.T) {
+	for _, c := range []struct{ open, close, at, want time.Duration }{
+		{time.Second, 5 * time.Second, 900 * time.Millisecond, 1100 * time.Millisecond},
+		{time.Minute, 5 * time.Second, time.Second, 6 * time.Second},
+	} {
+		settings := pools.Settings{Size: 1, OpenTimeout: c.open, CloseTimeout: c.close}
+		scenario(t, settings, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			release := make(chan struct{})
+			server.Open.Always(poolstest.Hang(release))
+			began := time.Now()
+			w := poolstest.Pop(t, pool)
+			w.Waits()
+			time.Sleep(c.at)
+			if err := pool.Close(t.Context()); !errors.Is(err, pools.ErrAbandoned) || time.Since(began) != c.want {
+				t.Errorf("%+v: after %v: %v", c, time.Since(began), err)
+			}
+			w.Fails(pools.ErrClosed)
+			close(release)
+		})
+	}
+}
+
 // L10
 func TestCloseInsideUse(t *testing.T) {
 	scenario(t, pools.Settings{Size: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {

@@ -37,11 +37,16 @@ func (p *Pool[T]) countSlots(e *PopError) {
 	}
 }
 
-// ctxError is the error of a ctx that has ended, with its cause.
-func ctxError(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if cause == nil || errors.Is(cause, err) {
-		return err
+// ctxError is the error of a ctx that has ended, alone and with its cause. It
+// calls methods of the user's, so it is not for use under the lock.
+func ctxError(ctx context.Context) (kind, err error) {
+	kind, cause := ctx.Err(), context.Cause(ctx)
+	switch {
+	case kind == nil:
+		kind = context.Canceled // its Done was closed; a context of the user's own may not know
+		return kind, kind
+	case cause == nil || errors.Is(cause, kind):
+		return kind, kind
 	}
-	return fmt.Errorf("%w: %w", err, cause)
+	return kind, fmt.Errorf("%w: %w", kind, cause)
 }

@@ -48,7 +48,7 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 		case <-f.wake:
 			pauseCall("fill", f.number)
 		case <-ctx.Done():
-			ended := ctxError(ctx)
+			_, ended := ctxError(ctx)
 			p.lock()
 			defer p.unlock()
 			return &fillError{p.name, p.alive(), n, ended}

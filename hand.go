@@ -60,7 +60,8 @@ func (p *Pool[T]) failHopeless() {
 }
 
 // hope reports whether a waiter may get something while the server is down: a
-// connection is open, or an open that is not the prober's is running.
+// connection is open, an open that is not the prober's is running, or the next
+// try may succeed for all that is known.
 func (p *Pool[T]) hope() bool {
 	opens, open := p.in[opening], p.alive()
 	if p.probing {
@@ -69,7 +70,7 @@ func (p *Pool[T]) hope() bool {
 	if p.checksSpent() {
 		open -= p.in[suspected]
 	}
-	return opens > 0 || open > 0
+	return opens > 0 || open > 0 || p.pace.doubtful
 }
 
 // calmQueue ends strict order when the oldest waiter is young.
@@ -133,7 +134,7 @@ func (p *Pool[T]) refuseAll(reason error) {
 func (p *Pool[T]) oldest(skip *waiter[T]) *waiter[T] {
 	for w := p.queue.first; w != nil; {
 		next := w.next
-		if w != skip && w != p.racer && w.ctx.Err() != nil {
+		if w != skip && w != p.racer && w.ended() {
 			p.endWait(w) // it will wake by its own ctx
 		} else if w != skip {
 			return w

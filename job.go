@@ -3,6 +3,7 @@ package pools
 import (
 	"context"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,23 +38,63 @@ func (k callKind) String() string { return callNames[k] }
 // ctx ended is abandoned: done gets ErrAbandoned, and late cleans up when the
 // function returns after all.
 type call struct {
-	job       job
-	kind      callKind
-	number    uint64 // the pool numbers its calls
-	since     int64
-	timeout   time.Duration
-	cancel    context.CancelCauseFunc
-	timer     *time.Timer
-	over      bool // done or abandoned
-	abandoned bool
-	keepsSlot bool // abandoned, and its slot waits for it
+	job     job
+	kind    callKind
+	number  uint64 // the pool numbers its calls
+	since   int64
+	values  context.Context // whose values its ctx has
+	timeout time.Duration
+	stop    stopper
+
+	// Under the lock.
+	timer      *time.Timer // set when its ctx has ended
+	over       bool        // done or abandoned
+	abandoned  bool
+	keepsSlot  bool // abandoned, and its slot waits for it
+	slow       bool // it has run for longer than such calls take
+	next, prev *call
 }
 
 // calls are the calls of the connector that have not returned. Under the lock.
 type calls struct {
-	active  map[*call]struct{}
-	running int    // of these, how many are not abandoned
-	begun   uint64 // calls so far
+	opens, resets callList // running, the oldest first
+	abandoned     callList
+	running       int    // how many are not abandoned, of any kind
+	begun         uint64 // calls so far
+}
+
+// list is the list in which a call of that kind is while it runs, or nil.
+func (c *calls) list(kind callKind) *callList {
+	switch kind {
+	case callOpen:
+		return &c.opens
+	case callReset:
+		return &c.resets
+	}
+	return nil
+}
+
+// stopper cancels the ctx of a call, which may not have one yet: a call gets
+// its ctx outside the lock.
+type stopper struct {
+	cancel atomic.Pointer[context.CancelCauseFunc]
+	cause  atomic.Pointer[error]
+}
+
+// stop cancels the ctx, and a ctx that comes later.
+func (s *stopper) stop(cause error) {
+	s.cause.Store(&cause)
+	if cancel := s.cancel.Load(); cancel != nil {
+		(*cancel)(cause)
+	}
+}
+
+// of has stop cancel a ctx by that function.
+func (s *stopper) of(cancel context.CancelCauseFunc) {
+	s.cancel.Store(&cancel)
+	if cause := s.cause.Load(); cause != nil {
+		cancel(*cause)
+	}
 }
 
 // grace is how long after its timeout a call may still return.
@@ -61,50 +102,85 @@ func grace(timeout time.Duration) time.Duration {
 	return min(timeout/10, 100*time.Millisecond)
 }
 
-// start runs a job. The caller has the lock.
-func (p *Pool[T]) start(kind callKind, j job, parent context.Context, timeout time.Duration) {
-	parent, cancel := context.WithCancelCause(parent)
+// start has a job run when the lock is free: its goroutine, contexts and timers
+// are not made under it.
+func (p *Pool[T]) start(kind callKind, j job, values context.Context, timeout time.Duration) {
 	p.calls.begun++
-	c := &call{job: j, kind: kind, number: p.calls.begun, since: p.now(), timeout: timeout, cancel: cancel}
-	p.calls.active[c] = struct{}{}
+	c := &call{job: j, kind: kind, number: p.calls.begun, since: p.now(), values: values, timeout: timeout}
+	if list := p.calls.list(kind); list != nil {
+		list.append(c)
+	}
 	p.calls.running++
 	p.ending.reopen()
-	c.timer = time.AfterFunc(timeout+grace(timeout), func() {
-		pauseCall("abandon", c.number)
-		p.abandon(c)
-	})
-	go p.run(c, parent)
+	p.starting = append(p.starting, c)
 }
 
 // run calls the job's function.
-func (p *Pool[T]) run(c *call, parent context.Context) {
+func (p *Pool[T]) run(c *call) {
 	pauseCall("call", c.number)
 	name := c.kind.String()
-	ctx, stop := context.WithTimeoutCause(parent, c.timeout, &hidden{"pools: " + name + " ran into its timeout", nil})
+	ctx, cancel := context.WithCancelCause(c.values)
+	c.stop.of(cancel)
+	ctx, stop := context.WithTimeoutCause(ctx, c.timeout, &hidden{"pools: " + name + " ran into its timeout", nil})
+	unwatch := context.AfterFunc(ctx, func() { p.overdueCall(ctx, c) })
 	err := errGoexit
 	defer func() {
+		unwatch()
+		p.callOver(c, err)
 		stop()
-		c.cancel(nil)
-		p.ended(c, err)
+		cancel(nil)
 	}()
 	// An error of the user's has methods, which are user code too.
 	err = guarded(name, ctx, func(ctx context.Context) error { return hide(guarded(name, ctx, c.job.call)) })
 }
 
-// ended notes that the function of a call has returned.
-func (p *Pool[T]) ended(c *call, err error) {
+// overdueCall has a call abandoned some time after its ctx has ended. Without
+// that grace, a call that honours its ctx would be abandoned at the very
+// instant at which it returns. The grace begins now and not with the call: in
+// a process that was stopped for a while, all timers are due at once and run
+// in any order.
+func (p *Pool[T]) overdueCall(ctx context.Context, c *call) {
+	after := grace(c.timeout)
 	p.lock()
 	defer p.unlockOwn()
-	c.timer.Stop()
-	delete(p.calls.active, c)
 	if c.over {
+		return
+	}
+	if end, ok := ctx.Deadline(); ok && c.stop.cause.Load() != nil {
+		// Close cancelled it. It is abandoned like a close that hangs, but not
+		// later than without that.
+		after = min(p.settings.CloseTimeout, time.Until(end)+after)
+	}
+	c.timer = time.AfterFunc(after, func() {
+		pauseCall("abandon", c.number)
+		p.abandon(c)
+	})
+}
+
+// callOver notes that the function of a call has returned.
+func (p *Pool[T]) callOver(c *call, err error) {
+	p.lock()
+	defer p.unlockOwn()
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	if c.over {
+		p.calls.abandoned.remove(c)
 		c.job.late(c, err)
 	} else {
-		c.over = true
-		p.calls.running--
+		p.endCall(c)
 		c.job.done(c, err)
 	}
 	p.callEnded()
+}
+
+// endCall notes that a call has returned or is abandoned.
+func (p *Pool[T]) endCall(c *call) {
+	c.over = true
+	p.calls.running--
+	if list := p.calls.list(c.kind); list != nil {
+		list.remove(c)
+	}
 }
 
 // guarded calls fn and turns its panic into an error.
@@ -131,12 +207,13 @@ func (p *Pool[T]) abandon(c *call) {
 	if c.over {
 		return
 	}
+	p.endCall(c)
 	// Beside the slots there is room for Size abandoned calls. A further one
 	// keeps its slot, or a server that hangs would gather connections without
 	// bound.
-	c.keepsSlot = p.settings.Strict || p.abandonedFree() >= p.settings.Size
-	c.over, c.abandoned = true, true
-	p.calls.running--
+	c.abandoned = true
+	c.keepsSlot = p.settings.Strict || p.calls.abandoned.len-p.calls.abandoned.slots >= p.settings.Size
+	p.calls.abandoned.append(c)
 	p.abandonments++
 	p.happen(Event{Kind: EventHung, Call: c.kind.String(), Took: time.Duration(p.now() - c.since)}, nil, nil)
 	c.job.done(c, ErrAbandoned)
@@ -144,22 +221,11 @@ func (p *Pool[T]) abandon(c *call) {
 }
 
 // callEnded hands out what the end of a call has freed. A closed pool has
-// nothing to hand out, and settling looks at every slot then.
+// nothing to hand out.
 func (p *Pool[T]) callEnded() {
 	if p.closed {
 		p.checkEnd()
 	} else {
 		p.settle()
 	}
-}
-
-// abandonedFree counts the abandoned calls whose slot is free again.
-func (p *Pool[T]) abandonedFree() int {
-	n := 0
-	for c := range p.calls.active {
-		if c.abandoned && !c.keepsSlot {
-			n++
-		}
-	}
-	return n
 }

@@ -16,6 +16,7 @@ type guard[T any] struct {
 
 	told     tokens[T]   // waiters whose tokens are to be sent
 	happened []happening // events that are to be told
+	starting []*call     // calls that are to begin
 }
 
 const lockTries = 200
@@ -45,18 +46,19 @@ func (g *guard[T]) now() int64 {
 }
 
 // unlockMu unlocks mu. What it returns must be told.
-func (g *guard[T]) unlockMu() (tokens[T], []happening) {
-	told, happened := g.told, g.happened
-	g.told, g.happened, g.at = tokens[T]{}, nil, 0
+func (g *guard[T]) unlockMu() (tokens[T], []happening, []*call) {
+	told, happened, starting := g.told, g.happened, g.starting
+	g.told, g.happened, g.starting, g.at = tokens[T]{}, nil, nil, 0
 	g.mu.Unlock()
-	return told, happened
+	return told, happened, starting
 }
 
 // telling is what one holding of the lock left to be told.
 type telling[T any] struct {
-	pool   *Pool[T]
-	tokens tokens[T]
-	report report
+	pool     *Pool[T]
+	tokens   tokens[T]
+	report   report
+	starting []*call
 }
 
 // unlock unlocks, and then tells.
@@ -70,14 +72,14 @@ func (p *Pool[T]) unlockFirst() telling[T] {
 		t.report = report{p.name, p.epoch, p.settings.Observer, p.settings.Logger, nil}
 		p.reports.Add(1)
 	}
-	t.tokens, t.report.happened = p.unlockMu()
+	t.tokens, t.report.happened, t.starting = p.unlockMu()
 	return t
 }
 
 // unlockLater is unlock for a caller that holds other pools' locks too.
 func (p *Pool[T]) unlockLater() (tell, report func()) {
 	t := p.unlockFirst()
-	return t.tokens.send, t.tellEvents
+	return t.begin, t.tellEvents
 }
 
 // unlockOwn is unlock in a goroutine of the pool's own, where a panic of an
@@ -93,8 +95,16 @@ func (p *Pool[T]) unlockOwn() {
 }
 
 func (t telling[T]) tell() {
-	t.tokens.send()
+	t.begin()
 	t.tellEvents()
+}
+
+// begin sends the tokens and starts the calls.
+func (t telling[T]) begin() {
+	t.tokens.send()
+	for _, c := range t.starting {
+		go t.pool.run(c)
+	}
 }
 
 func (t telling[T]) tellEvents() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"time"
@@ -33,6 +34,17 @@ type openJob[T any] struct {
 	told     func(error) // if not nil, learns how it ended
 	resource T
 	got      bool
+	stopped  bool // Pause or a smaller Size ended it between two tries
+}
+
+// timedOut reports whether a call's ctx has run into its timeout. A net.Dialer
+// has a timer of its own for the same instant, which may fire first.
+func timedOut(ctx context.Context) bool {
+	if ctx.Err() == nil {
+		end, ok := ctx.Deadline()
+		return ok && !time.Now().Before(end)
+	}
+	return errors.Is(ctx.Err(), context.DeadlineExceeded)
 }
 
 // wanted is how many more opens should be running.
@@ -44,17 +56,8 @@ func (p *Pool[T]) wanted() int {
 		hopes -= p.byKeeper // of connections that are as dead as the others, probably
 	}
 	if p.pace.overstayed {
-		// What has been running for longer than an open takes may hang. A Reset
-		// may take longer than an open and be no worse for it: one user must
-		// not open a second connection.
-		hopes = 0
-		for c := range p.calls.active {
-			took := p.now() - c.since
-			if !c.over && (c.kind == callOpen && took < p.pace.slowOpen() ||
-				c.kind == callReset && took < p.pace.slowReset()) {
-				hopes++
-			}
-		}
+		// What has been running for longer than such a call takes may hang.
+		hopes = p.calls.opens.fresh() + p.calls.resets.fresh()
 	}
 	return max(p.queue.len-hopes, p.demand.wanted(p.aliveSoon()))
 }
@@ -70,6 +73,10 @@ func (p *Pool[T]) startOpens() {
 	p.pace.overstayed = false
 	if w := p.queue.first; w != nil && p.taken() < p.settings.Size {
 		p.pace.waits(w.since, p.now(), p.in[opening], p.settings.Size)
+	}
+	if p.pace.overstayed {
+		p.calls.opens.age(p.now(), p.pace.slowOpen(), math.MaxInt)
+		p.calls.resets.age(p.now(), p.pace.slowReset(), math.MaxInt)
 	}
 	for p.pace.may(p.now(), p.in[opening]) && p.wanted() > 0 {
 		s := p.vacantSlot()
@@ -123,7 +130,7 @@ func (j *openJob[T]) call(ctx context.Context) (err error) {
 			j.got = true
 			return nil
 		}
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		if timedOut(ctx) {
 			err = &hidden{fmt.Sprintf("OpenTimeout (%v) ended it: %v", j.timeout, err), ErrOpenTimeout}
 		}
 		if try == j.tries || ctx.Err() != nil || !sleep(ctx, jitter(j.pause, try-1)) || !j.awaitTurn(ctx) {
@@ -149,6 +156,7 @@ func (j *openJob[T]) awaitTurn(ctx context.Context) bool {
 		}
 		p.unlock()
 		if wait <= 0 || stop {
+			j.stopped = stop
 			return !stop
 		}
 		if !sleep(ctx, wait) {
@@ -171,7 +179,10 @@ func (j *openJob[T]) done(c *call, err error) {
 		p.handBack(j.slot) // model: open_done
 	} else {
 		p.vacate(j.slot, c) // model: open_failed
-		if !p.closed {
+		switch {
+		case j.stopped && !c.abandoned:
+			err = nil // the server has not failed
+		case !p.closed:
 			p.openFailed(err, j.began)
 		}
 	}

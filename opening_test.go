@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -772,5 +773,47 @@ func TestNotDownWhenClosed(t *testing.T) {
 		if pool.Stats().Down {
 			t.Error("a closed pool is down")
 		}
+	})
+}
+
+// A dial that OpenTimeout ended says so, also when the dialer's own timer for
+// that instant fires before the ctx's.
+func TestOpenTimeoutOfADialer(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, OpenTimeout: time.Second}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(func(ctx context.Context) error {
+			end, _ := ctx.Deadline()
+			time.Sleep(time.Until(end))
+			return os.ErrDeadlineExceeded
+		})
+		for range 50 {
+			_, err := pool.Pop(t.Context())
+			if e, ok := errors.AsType[*pools.PopError](err); !ok || !errors.Is(e.OpenErr, pools.ErrOpenTimeout) {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // the prober has tried again, and its try has ended
+		}
+	})
+}
+
+// The grace of a call begins when its ctx has ended. When a process was stopped
+// for a while and goes on, all timers are due at once.
+func TestGraceBeginsWithTheEnd(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, OpenTimeout: time.Second}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		defer pools.SetPauses(func(before string, _ uint64) {
+			if before == "call" {
+				time.Sleep(time.Hour)
+			}
+		})()
+		w := poolstest.Pop(t, pool)
+		w.Waits()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+		defer cancel()
+		if err := pool.Fill(ctx, 1); err != nil {
+			t.Error(err)
+		}
+		if st := pool.Stats(); st.Abandonments != 0 || st.Opened != 1 {
+			t.Errorf("%+v", st)
+		}
+		w.Fails(pools.ErrWaitTimeout)
 	})
 }

@@ -33,6 +33,7 @@ type pace struct {
 	failedAt  int64 // when the latest of these ended
 	probeAt   int64 // when the prober tries next
 	nextTry   int64 // MaxOpensPerSecond allows none before
+	doubtful  bool  // it is down as far as is known, but a try is due before anybody is refused
 }
 
 const (
@@ -71,8 +72,16 @@ func (p *pace) down() bool { return p.failures > 0 }
 // up ends that the server counts as down. It returns for how long it did.
 func (p *pace) up(now int64) (was bool, since time.Duration) {
 	was, since = p.down(), time.Duration(now-p.downSince)
-	p.failures = 0
+	p.failures, p.doubtful = 0, false
 	return was, since
+}
+
+// doubt makes the next try due at once if the server is down: something may
+// have changed since the last one. Until it has ended nobody is refused.
+func (p *pace) doubt(now int64) {
+	if p.down() {
+		p.probeAt, p.doubtful = now, true
+	}
 }
 
 // lull notes that no open is running.
@@ -105,7 +114,7 @@ func (p *pace) failed(began, now int64, pause time.Duration, random func(time.Du
 		pause = doubled(pause, p.failures-1, longestProbe)
 		p.probeAt = now + int64(pause/2+random(pause/2+1))
 	}
-	p.window = 1
+	p.window, p.doubtful = 1, false
 	return news
 }
 

@@ -73,7 +73,6 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 	}
 	p.epoch = time.Now().Add(-1)
 	p.alarm, p.keeper = newTimer(p, (*Pool[T]).onAlarm), newTimer(p, (*Pool[T]).onKeeper)
-	p.calls.active = make(map[*call]struct{})
 	p.pace = newPace()
 	p.ending.done = make(chan struct{})
 	p.refreshed = 1
@@ -117,7 +116,7 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 		return Conn[T]{}, ErrZero
 	}
 	if ctx.Err() != nil {
-		ended := ctxError(ctx)
+		_, ended := ctxError(ctx)
 		p.lock()
 		defer p.unlock()
 		return Conn[T]{}, p.failure(p.now(), ended)

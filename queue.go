@@ -9,9 +9,10 @@ const spareWaiters = 1024 // that are kept for reuse
 
 // waiter is a Pop that waits.
 type waiter[T any] struct {
-	next, prev *waiter[T] // in the queue, or next among the spare ones
-	ctx        context.Context
-	since      int64 // on the pool's clock
+	next, prev *waiter[T]      // in the queue, or next among the spare ones
+	ctx        context.Context // its methods are the user's: none is called under the lock
+	done       <-chan struct{} // the ctx's
+	since      int64           // on the pool's clock
 	queued     bool
 
 	// token wakes the waiter. The channel holds one, which is enough: a waiter
@@ -36,14 +37,25 @@ type waiter[T any] struct {
 // finish is the last that a Pop does with its waiter. A spare waiter keeps
 // nothing alive, a lost lease least of all.
 func (w *waiter[T]) finish() {
-	w.ctx, w.handle, w.err = nil, nil, nil
+	w.ctx, w.done, w.handle, w.err = nil, nil, nil, nil
 	w.back.Store(true)
+}
+
+// ended reports whether the waiter's ctx has ended.
+func (w *waiter[T]) ended() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // queue is the waiters, oldest first. Under the lock.
 type queue[T any] struct {
 	first, last *waiter[T]
 	len         int
+	looked      *waiter[T] // where dropEnded goes on; nil: at the first
 }
 
 func (q *queue[T]) append(w *waiter[T]) {
@@ -67,6 +79,9 @@ func (q *queue[T]) remove(w *waiter[T]) {
 		q.last = w.prev
 	} else {
 		w.next.prev = w.prev
+	}
+	if q.looked == w {
+		q.looked = w.next
 	}
 	w.next, w.prev, w.queued = nil, nil, false
 	q.len--

@@ -33,7 +33,8 @@ func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 		return fieldError("Refresh", "over is %v; give a duration from 0 to %v", over, longest)
 	}
 	if ctx.Err() != nil {
-		return &refreshError{p.name, -1, ctxError(ctx), nil}
+		_, ended := ctxError(ctx)
+		return &refreshError{p.name, -1, ended, nil}
 	}
 	r := p.beginRefresh(over)
 	timer := time.NewTimer(0)
@@ -49,7 +50,8 @@ func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 			pauseCall("refresh", r.number)
 		case <-timer.C:
 		case <-ctx.Done():
-			return p.refreshLeft(r, ctxError(ctx))
+			_, ended := ctxError(ctx)
+			return p.refreshLeft(r, ended)
 		}
 	}
 }

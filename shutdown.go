@@ -43,7 +43,7 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 		select {
 		case <-done:
 		case <-ctx.Done():
-			ended = ctxError(ctx)
+			_, ended = ctxError(ctx)
 		case <-enough:
 			ended = errCloseWait
 		}
@@ -69,13 +69,8 @@ func (p *Pool[T]) beginClose() {
 	p.closed = true
 	p.gate.set(gateClosed, true)
 	p.alarm.stop()
-	for c := range p.calls.active {
-		if c.kind == callOpen {
-			c.cancel(ErrClosed)
-			// Cancelled, it should come back now; if it does not it is
-			// abandoned like a close that hangs.
-			c.timer.Reset(p.settings.CloseTimeout)
-		}
+	for c := p.calls.opens.first; c != nil; c = c.next {
+		c.stop.stop(ErrClosed)
 	}
 	p.tellFills(ErrClosed)
 	p.collectedAt = 0  // callers that waited before are gone
@@ -95,10 +90,8 @@ func (p *Pool[T]) left(err error) *CloseError {
 			e.Busy++
 		}
 	}
-	for c := range p.calls.active {
-		if c.abandoned {
-			e.Abandoned = append(e.Abandoned, fmt.Sprintf("%s for %v", c.kind, time.Duration(p.now()-c.since).Round(time.Millisecond)))
-		}
+	for c := p.calls.abandoned.first; c != nil; c = c.next {
+		e.Abandoned = append(e.Abandoned, fmt.Sprintf("%s for %v", c.kind, time.Duration(p.now()-c.since).Round(time.Millisecond)))
 	}
 	slices.Sort(e.Abandoned)
 	e.Telling = int(p.reports.Load())

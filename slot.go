@@ -2,6 +2,7 @@ package pools
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"strconv"
@@ -90,7 +91,7 @@ type handle[T any] struct {
 
 // uses is how often a connection has been lent whose slot had been lent so
 // often before.
-func uses(w word, before uint64) int { return int(w.lease() - before) }
+func uses(w word, before uint64) int { return int(min(w.lease()-before, math.MaxInt)) }
 
 var (
 	connections atomic.Uint64                        // opened in this process

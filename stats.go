@@ -171,15 +171,11 @@ func (p *Pool[T]) snapshot() (st Stats, waits, opens, uses times) {
 		Waits: waits.count, WaitsFailed: p.refused, TimedOut: p.timedOut,
 		Opened: p.opened, OpenErrors: p.openErrors, ClosedBy: p.closedBy, Detached: p.detached,
 		Leaks: p.leaks, Lost: p.lost, Misused: p.misused, Abandonments: p.abandonments,
-		Paused: p.paused, Down: p.pace.down(), Excess: max(p.taken()-p.settings.Size, 0),
+		Abandoned: p.calls.abandoned.len,
+		Paused:    p.paused, Down: p.pace.down(), Excess: max(p.taken()-p.settings.Size, 0),
 	}
 	for _, n := range p.closedBy {
 		st.Closed += n
-	}
-	for c := range p.calls.active {
-		if c.abandoned {
-			st.Abandoned++
-		}
 	}
 	var in [states]int
 	for _, s := range p.table.Load().slots {

@@ -189,7 +189,8 @@ func (p *Pool[T]) trim() {
 // to pause once.
 func (p *Pool[T]) Pause() { p.setPaused(true) }
 
-// Resume ends a Pause: waiters are served at once, first come, first served.
+// Resume ends a Pause: waiters are served at once, in FIFO order. If the server
+// was down, an open is tried at once, and Pops wait for how it ends.
 func (p *Pool[T]) Resume() { p.setPaused(false) }
 
 func (p *Pool[T]) setPaused(on bool) {
@@ -203,6 +204,9 @@ func (p *Pool[T]) setPaused(on bool) {
 	}
 	p.paused = on
 	p.gate.set(gatePaused, on)
+	if !on {
+		p.pace.doubt(p.now())
+	}
 	p.tellFills(nil)
 	p.settle() // model: pause, resume
 }

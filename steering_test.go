@@ -420,11 +420,82 @@ func TestPauseWhileDown(t *testing.T) {
 		}
 		server.Open.Clear()
 		pool.Resume()
-		if err := func() error { <-w.Done(); return w.Err() }(); !errors.Is(err, pools.ErrOpenFailed) {
-			t.Error(err) // down as far as anybody knows
+		w.Has() // it was down as far as anybody knew; now it is tried first
+		w.Push()
+		use(t, pool)
+	})
+}
+
+// Resume tries before it refuses, and then refuses with what the try said.
+func TestResumeWhileDown(t *testing.T) {
+	errStill := errors.New("still refused")
+	scenario(t, pools.Settings{Size: 5, ReconnectAttempts: 1, WaitTimeout: time.Hour}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Always(poolstest.Fail(errRefused))
+		if _, err := pool.Pop(t.Context()); !errors.Is(err, errRefused) {
+			t.Fatal(err)
+		}
+		pool.Pause()
+		var all []*popper
+		for range 3 {
+			all = append(all, poolstest.Pop(t, pool))
+		}
+		time.Sleep(10 * time.Minute)
+		server.Open.Always(poolstest.InOrder(poolstest.Delay(time.Second), poolstest.Fail(errStill)))
+		tries := server.Open.Calls()
+		pool.Resume()
+		synctest.Wait()
+		all = append(all, poolstest.Pop(t, pool))
+		for _, w := range all {
+			w.Waits()
+		}
+		time.Sleep(time.Second)
+		for _, w := range all {
+			w.Fails(errStill)
+		}
+		if n := server.Open.Calls() - tries; n != 1 {
+			t.Errorf("Resume tried %d times at once", n)
+		}
+		began := time.Now()
+		if _, err := pool.Pop(t.Context()); !errors.Is(err, pools.ErrOpenFailed) || time.Since(began) > 0 {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		server.Open.Clear()
+		time.Sleep(time.Minute)
+	})
+}
+
+// A try that Pause or a smaller Size ended is no failure of the server.
+func TestPauseBetweenTries(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, ReconnectAttempts: 3, WaitTimeout: time.Hour}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Next(poolstest.Fail(errRefused))
+		w := poolstest.Pop(t, pool)
+		w.Waits() // the first try has failed
+		pool.Pause()
+		time.Sleep(time.Minute)
+		w.Waits()
+		if st := pool.Stats(); st.Down || st.OpenErrors != 0 || st.Opening != 0 {
+			t.Errorf("%+v", st)
+		}
+		pool.Resume()
+		w.Has()
+		w.Push()
+		// The same of a smaller Size.
+		held := poolstest.Pop(t, pool)
+		held.Has()
+		server.Open.Next(poolstest.Fail(errRefused))
+		w = poolstest.Pop(t, pool)
+		w.Waits()
+		if err := pool.Configure(func(s *pools.Settings) { s.Size = 1 }); err != nil {
+			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
-		use(t, pool)
+		w.Waits()
+		if st := pool.Stats(); st.Down || st.OpenErrors != 0 || st.Opening != 0 {
+			t.Errorf("%+v", st)
+		}
+		held.Push()
+		w.Has()
+		w.Push()
 	})
 }
 

@@ -34,6 +34,7 @@ const (
 // wait queues and returns with a connection or an error.
 func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 	pauseBefore("announce")
+	done := ctx.Done()
 	p.lock()
 	now := p.now()
 	if p.closed {
@@ -41,14 +42,16 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		return Conn[T]{}, p.failure(now, ErrClosed)
 	}
 	if most := p.settings.MaxWaiting; most != NoLimit {
-		p.oldest(nil) // waiters whose ctx has ended no longer count, even if they have not woken yet
+		if p.queue.len >= most {
+			p.dropEnded(batch) // they no longer count, even if they have not woken yet
+		}
 		if p.queue.len >= most {
 			defer p.unlock()
 			return Conn[T]{}, p.failure(now, ErrTooManyWaiting)
 		}
 	}
 	w := p.spares.get()
-	w.ctx, w.since = ctx, now
+	w.ctx, w.done, w.since = ctx, done, now
 	p.queue.append(w) // model: announce
 	if p.queue.len == 1 {
 		p.gate.set(gateQueueing, true)
@@ -60,22 +63,40 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		p.provide()
 	}
 	p.unlock()
-	conn, err := p.await(ctx, w, now)
+	conn, err := p.await(w, now)
 	if p.gate.has(gateObserving) {
 		p.waited(conn, now, err)
 	}
 	return conn, err
 }
 
+// dropEnded takes waiters whose ctx has ended out of the queue. It looks at no
+// more than most of them, and goes on there the next time: a queue is longer
+// than that only with a MaxWaiting that is.
+func (p *Pool[T]) dropEnded(most int) {
+	w := p.queue.looked
+	for range min(most, p.queue.len) {
+		if w == nil {
+			w = p.queue.first
+		}
+		next := w.next
+		if w != p.racer && w.ended() {
+			p.endWait(w) // it will wake by its own ctx
+		}
+		w = next
+	}
+	p.queue.looked = w
+}
+
 // await returns when the wait is over.
-func (p *Pool[T]) await(ctx context.Context, w *waiter[T], since int64) (Conn[T], error) {
+func (p *Pool[T]) await(w *waiter[T], since int64) (Conn[T], error) {
 	for {
 		select { // model: park
 		case <-w.token:
 		default:
 			select { // a waiter that was told something does not end by its ctx
 			case <-w.token:
-			case <-ctx.Done():
+			case <-w.done:
 				return p.cancelled(w, false)
 			}
 		}
@@ -90,7 +111,7 @@ func (p *Pool[T]) await(ctx context.Context, w *waiter[T], since int64) (Conn[T]
 			if conn.handle, conn.lease = p.race(w); conn.handle == nil {
 				continue
 			}
-		case ctx.Err() != nil:
+		case w.ended():
 			return p.cancelled(w, true) // granted at the instant the ctx ended
 		default:
 			w.finish()
@@ -114,7 +135,7 @@ func breathe() { runtime.Gosched() }
 // meanwhile.
 func (p *Pool[T]) race(w *waiter[T]) (*handle[T], word) {
 	for range polls {
-		if p.gate.has(popsStop) || w.ctx.Err() != nil {
+		if p.gate.has(popsStop) || w.ended() {
 			break
 		}
 		if h, lease := p.take(); h != nil {
@@ -146,7 +167,20 @@ func (p *Pool[T]) race(w *waiter[T]) (*handle[T], word) {
 // took says whether it has taken its token.
 func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 	pauseBefore("cancelled")
-	ended := ctxError(w.ctx) // before the lock: the cause is the user's, with methods
+	asked := false
+	defer func() {
+		if !asked { // the ctx panicked: that is its caller's, and nothing else may be lost by it
+			_ = p.leave(w, took, context.Canceled, nil)
+		}
+	}()
+	kind, ended := ctxError(w.ctx)
+	asked = true
+	return Conn[T]{}, p.leave(w, took, kind, ended)
+}
+
+// leave takes a waiter out whose ctx has ended, and returns the error of its
+// Pop.
+func (p *Pool[T]) leave(w *waiter[T], took bool, kind, ended error) error {
 	p.lock()
 	granted, refused := w.handle != nil, w.err
 	if granted { // model: push_on
@@ -169,7 +203,7 @@ func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 	}
 	err := refused
 	if err == nil {
-		p.waitFailed(w.ctx.Err())
+		p.waitFailed(kind)
 		err = p.failure(w.since, ended)
 	}
 	if !granted && refused == nil {
@@ -184,7 +218,7 @@ func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 		<-w.token // model: take_owed
 	}
 	w.finish()
-	return Conn[T]{}, err
+	return err
 }
 
 // pushed is the rest of a Push whose slot is idle already and that saw

@@ -776,3 +776,141 @@ func leaseThatNobodyGot(t *testing.T, seen bool) {
 		}
 	})
 }
+
+// Waiters whose ctx has ended do not count, wherever they stand in the queue.
+func TestMaxWaitingCountsTheLiving(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, MaxWaiting: 3}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		held := poolstest.Pop(t, pool)
+		held.Has()
+		first := poolstest.Pop(t, pool)
+		first.Waits()
+		ctx, cancel := context.WithCancel(t.Context())
+		var gone sync.WaitGroup
+		for range 2 {
+			gone.Go(func() {
+				if _, err := pool.Pop(ctx); !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		// They are held up on their way out.
+		out := make(chan struct{})
+		end := pools.SetPause(func(before string) {
+			if before == "cancelled" {
+				<-out
+			}
+		})
+		cancel()
+		synctest.Wait()
+		last := poolstest.Pop(t, pool)
+		last.Waits()
+		close(out)
+		gone.Wait()
+		end()
+		held.Push()
+		first.Has()
+		first.Push()
+		last.Has()
+		last.Push()
+	})
+}
+
+// userCtx is a context of a user's own, whose methods do what methods may do.
+type userCtx struct {
+	context.Context
+	before func(method string)
+}
+
+func (c *userCtx) Done() <-chan struct{}       { c.before("Done"); return c.Context.Done() }
+func (c *userCtx) Err() error                  { c.before("Err"); return c.Context.Err() }
+func (c *userCtx) Value(key any) any           { c.before("Value"); return c.Context.Value(key) }
+func (c *userCtx) Deadline() (time.Time, bool) { c.before("Deadline"); return c.Context.Deadline() }
+
+// The methods of a ctx are user code: none runs under the lock, so they may use
+// the pool.
+func TestContextsThatUseThePool(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, WaitTimeout: time.Minute}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		asked := map[string]int{}
+		var mu sync.Mutex
+		mine := func(parent context.Context) context.Context {
+			return &userCtx{parent, func(method string) {
+				mu.Lock()
+				asked[method]++
+				mu.Unlock()
+				_, _ = pool.Stats(), pool.Available()
+			}}
+		}
+		held := poolstest.Pop(t, pool)
+		held.Has()
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var all sync.WaitGroup
+		for _, ctx := range []context.Context{mine(t.Context()), mine(short), mine(t.Context())} {
+			all.Go(func() {
+				err := pool.Use(ctx, func(r resource) error { return r.Do(nil) })
+				if (err != nil) != (ctx.(*userCtx).Context == short) {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		time.Sleep(2 * time.Second)
+		if err := pool.Fill(mine(t.Context()), 1); err != nil {
+			t.Error(err)
+		}
+		held.Push()
+		all.Wait()
+		if err := pool.Refresh(mine(t.Context()), 0); err != nil {
+			t.Error(err)
+		}
+		if err := pool.Close(mine(t.Context())); err != nil {
+			t.Error(err)
+		}
+		if asked["Done"] == 0 || asked["Err"] == 0 {
+			t.Errorf("a ctx was not asked: %v", asked)
+		}
+	})
+}
+
+// A ctx whose methods panic, as those of a recycled request do, is its
+// caller's: no other is hurt, and nothing is lost.
+func TestContextsThatPanic(t *testing.T) {
+	for _, method := range []string{"Done", "Err", "Value"} {
+		scenario(t, pools.Settings{Size: 1, WaitTimeout: time.Minute}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			held := poolstest.Pop(t, pool)
+			held.Has()
+			var over atomic.Bool
+			parent, cancel := context.WithCancel(t.Context())
+			ctx := &userCtx{parent, func(asked string) {
+				if asked == method && over.Load() {
+					panic("the request is over")
+				}
+			}}
+			panicked := make(chan any)
+			pop := func() {
+				defer func() { panicked <- recover() }()
+				_, _ = pool.Pop(ctx)
+			}
+			over.Store(method == "Done") // which is asked before it waits
+			go pop()
+			synctest.Wait()
+			next := poolstest.Pop(t, pool)
+			next.Waits()
+			if method != "Done" {
+				over.Store(true)
+				cancel()
+			}
+			if v := <-panicked; v == nil {
+				t.Errorf("%s: nothing panicked", method)
+			}
+			if n := pool.Stats().Waiting; n != 1 {
+				t.Errorf("%s: %d wait", method, n)
+			}
+			held.Push()
+			next.Has()
+			next.Push()
+			cancel()
+		})
+	}
+}

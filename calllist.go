@@ -1,0 +1,68 @@
+package pools
+
+// callList is calls under way, the oldest first. Under the lock.
+type callList struct {
+	first, last *call
+	len         int
+	slots       int   // how many of them keep their slot
+	young       *call // the oldest that is not slow; nil: all are
+	slow        int
+}
+
+func (l *callList) append(c *call) {
+	c.prev, c.next = l.last, nil
+	if l.last == nil {
+		l.first = c
+	} else {
+		l.last.next = c
+	}
+	l.last = c
+	if l.young == nil {
+		l.young = c
+	}
+	l.len++
+	if c.keepsSlot {
+		l.slots++
+	}
+}
+
+func (l *callList) remove(c *call) {
+	if c.prev == nil {
+		l.first = c.next
+	} else {
+		c.prev.next = c.next
+	}
+	if c.next == nil {
+		l.last = c.prev
+	} else {
+		c.next.prev = c.prev
+	}
+	if l.young == c {
+		l.young = c.next
+	}
+	l.len--
+	if c.slow {
+		l.slow--
+		c.slow = false
+	}
+	if c.keepsSlot {
+		l.slots--
+	}
+	c.next, c.prev = nil, nil
+}
+
+// age notes which calls have run for at least that long: they may hang. A call
+// that counts as slow stays so. It looks at no more than most calls, and
+// returns how many it looked at.
+func (l *callList) age(now, bound int64, most int) (looked int) {
+	for c := l.young; c != nil && looked < most && now-c.since >= bound; c = l.young {
+		c.slow = true
+		l.slow++
+		l.young = c.next
+		looked++
+	}
+	return looked
+}
+
+// fresh is how many calls are not slow.
+func (l *callList) fresh() int { return l.len - l.slow }
