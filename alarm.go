@@ -8,19 +8,20 @@ func (p *Pool[T]) onAlarm() {
 	p.lock()
 	defer p.unlockOwn()
 	p.alarm.fired()
-	if p.closed {
-		return
-	}
-	if limit := p.settings.WaitTimeout; limit != Never {
+	if limit := p.settings.WaitTimeout; limit != Never && !p.closed {
 		for w := p.oldest(p.racer); w != nil && p.now()-w.since >= int64(limit); w = p.oldest(p.racer) {
 			reason := ErrWaitTimeout
 			if p.paused {
 				reason = ErrPaused
 			}
+			if !p.visit() {
+				p.again()
+				break
+			}
 			p.refuse(w, reason)
 		}
 	}
-	if !p.paused && p.pace.down() && !p.probing && p.now() >= p.pace.probeDue() {
+	if !p.closed && !p.paused && p.pace.down() && !p.probing && p.now() >= p.pace.probeDue() {
 		p.probe()
 	}
 	p.settle()

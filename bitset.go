@@ -73,3 +73,18 @@ func (b *bitset) next(from int) int {
 	}
 	return -1
 }
+
+// lastMissing returns the largest number below n that is not a member, or -1.
+// It looks at 64 numbers at a time.
+func (b *bitset) lastMissing(n int) int {
+	for i := (n - 1) / 64; i >= 0 && n > 0; i-- {
+		missing := ^b.levels[0][i]
+		if i == (n-1)/64 {
+			missing &= ^uint64(0) >> (63 - (n-1)%64)
+		}
+		if missing != 0 {
+			return i*64 + 63 - bits.LeadingZeros64(missing)
+		}
+	}
+	return -1
+}

@@ -11,8 +11,9 @@ type census struct {
 	in    [states]int
 	slots int // in the table
 
-	vacancies  bitset // the vacant slots
-	uncheckeds bitset // the stale and suspected slots
+	vacancies, stales, suspects bitset // the slots in these states
+
+	leases uint64 // the lease numbers of vacant slots, with those that were taken out of the table
 }
 
 // class is the state under which a state is counted.
@@ -31,17 +32,32 @@ func (c *census) move(s *cell, from, to word) bool {
 	}
 	c.in[class[from.state()]]--
 	c.in[class[to.state()]]++
-	note := func(set *bitset, was, is bool) {
-		switch {
-		case is && !was:
-			set.add(s.index)
-		case was && !is:
-			set.remove(s.index)
-		}
+	if from.state() == vacant {
+		c.leases -= from.lease()
 	}
-	note(&c.vacancies, from.state() == vacant, to.state() == vacant)
-	note(&c.uncheckeds, from.unchecked(), to.unchecked())
+	if to.state() == vacant {
+		c.leases += to.lease()
+	}
+	if set := c.set(from.state()); set != nil {
+		set.remove(s.index)
+	}
+	if set := c.set(to.state()); set != nil {
+		set.add(s.index)
+	}
 	return true
+}
+
+// set is the set of slots in a state, or nil if none is kept.
+func (c *census) set(s state) *bitset {
+	switch s {
+	case vacant:
+		return &c.vacancies
+	case stale:
+		return &c.stales
+	case suspected:
+		return &c.suspects
+	}
+	return nil
 }
 
 // put changes the state of a slot that the pool owns: nobody else changes its
@@ -55,7 +71,8 @@ func (c *census) put(s *cell, to state) {
 // are vacant.
 func (c *census) resize(slots int) {
 	c.vacancies.grow(slots)
-	c.uncheckeds.grow(slots)
+	c.stales.grow(slots)
+	c.suspects.grow(slots)
 	for i := c.slots; i < slots; i++ {
 		c.vacancies.add(i)
 	}
@@ -65,6 +82,9 @@ func (c *census) resize(slots int) {
 	c.in[vacant] += slots - c.slots
 	c.slots = slots
 }
+
+// lastTaken returns the last slot that is not vacant, or -1.
+func (c *census) lastTaken() int { return c.vacancies.lastMissing(c.slots) }
 
 // taken is how many slots are not vacant.
 func (c *census) taken() int { return c.slots - c.in[vacant] }
@@ -81,8 +101,9 @@ func (c *census) aliveSoon() int { return c.alive() + c.in[opening] }
 // be idle soon.
 func (c *census) aboutIdle() int { return c.in[checking] + c.in[resetting] }
 
-// unchecked is how many connections are to be checked before they are lent.
-func (c *census) unchecked() int { return c.in[stale] + c.in[suspected] }
+// anyUnchecked returns a slot whose connection is to be checked before it is
+// lent, or -1.
+func (c *census) anyUnchecked() int { return max(c.stales.first(), c.suspects.first()) }
 
 // excess is how many connections have to be closed because Size was lowered.
 // Opens do not count before they have succeeded: a connection that is there is

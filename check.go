@@ -80,13 +80,6 @@ func (p *Pool[T]) makeStale(s *slot[T], w word) {
 	}
 }
 
-// makeAllStale does so with all, when CheckAfter has become Always.
-func (p *Pool[T]) makeAllStale() {
-	for _, s := range p.table.Load().slots {
-		p.makeStale(s, s.word.load())
-	}
-}
-
 // suspectIdle has idle connections checked before they are lent, since
 // another one broke: all of them, or, when that may have been the fault of its
 // user (a timeout, a cancellation), those that were idle at the keeper's last
@@ -98,12 +91,7 @@ func (p *Pool[T]) suspectIdle(all bool) {
 	if p.in[suspected] == 0 && p.forWaiters == 0 {
 		p.failingSince = 0 // what failed before is over: nobody has waited for these yet
 	}
-	for _, s := range p.table.Load().slots {
-		w := s.word.load()
-		if state := w.state(); (state == idle || state == stale) && (all || s.sinceSeen(w)) {
-			p.move(&s.cell, w, w.with(suspected))
-		}
-	}
+	p.sweepIdle(suspected, all)
 }
 
 // checksSpent reports whether the time budget for checks is.
@@ -121,22 +109,30 @@ func (p *Pool[T]) startChecks() {
 	slots := p.table.Load().slots
 	// A Reset, or the keeper's check, may hang beside a connection that would
 	// be found alive at once: only checks for waiters help waiters.
-	for i := p.uncheckeds.first(); i >= 0 && p.queue.len > p.forWaiters; i = p.uncheckeds.next(i + 1) {
+	for p.queue.len > p.forWaiters {
+		i := p.stales.first()
+		if j := p.suspects.first(); !spent && j >= 0 && (i < 0 || j < i) {
+			i = j
+		}
+		if i < 0 || !p.visit() {
+			break
+		}
 		s := slots[i]
 		w := s.word.load()
-		if !spent || w.state() == stale {
-			p.takeOut(s, w)
-			p.check(s, true, w.state() == suspected)
-			continue
+		p.takeOut(s, w)
+		p.check(s, true, w.state() == suspected)
+	}
+	// When the budget is spent, the slot of a suspected connection is worth more
+	// than the connection: for a waiter that no check, close, open or vacant
+	// slot will help. But while the server is down it is better than nothing,
+	// and the keeper checks it.
+	for spent && !p.pace.down() && p.taken() >= p.settings.Size && p.queue.len > p.forWaiters+p.in[opening]+p.in[closing] {
+		i := p.suspects.first()
+		if i < 0 || !p.visit() {
+			break
 		}
-		// Its slot is worth more than the connection: for a waiter that no
-		// close, open or vacant slot will help. But while the server is down
-		// it is better than nothing, and the keeper checks it.
-		helped := p.forWaiters + p.in[opening] + p.in[closing]
-		if !p.pace.down() && p.taken() >= p.settings.Size && p.queue.len > helped {
-			p.takeOut(s, w)
-			p.close(s, ReasonCheck, errSuspected)
-		}
+		p.takeOut(slots[i], slots[i].word.load())
+		p.close(slots[i], ReasonCheck, errSuspected)
 	}
 }
 

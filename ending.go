@@ -26,5 +26,6 @@ func (p *Pool[T]) checkEnd() {
 	if p.closed && p.taken() == p.in[hung] && p.calls.running == 0 && p.happened == nil && p.reports.Load() == 0 && !p.ending.over {
 		p.ending.end()
 		p.keeper.stop()
+		p.alarm.stop()
 	}
 }

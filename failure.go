@@ -22,9 +22,29 @@ func (p *Pool[T]) failure(since int64, reason error) *PopError {
 
 // countSlots adds what the slots are to the error of a Pop, in the goroutine of
 // that Pop. It needs no lock (but with TrackHolders), so that ten thousand
-// Pops that fail at once do not hold it for long.
+// Pops that fail at once do not hold it for long. With many slots it counts
+// once in a while, so that one Pop that fails costs no walk.
 func (p *Pool[T]) countSlots(e *PopError) {
-	for _, s := range p.table.Load().slots {
+	slots := p.table.Load().slots
+	if len(slots) <= fewSlots {
+		*e = countInto(*e, slots)
+	} else {
+		now := p.clock()
+		c := p.counted.Load()
+		if c == nil || now-c.at >= countEvery {
+			n := countInto(PopError{}, slots)
+			c = &counted{now, n.Held, n.Idle}
+			p.counted.Store(c)
+		}
+		e.Held, e.Idle = c.held, c.idle
+	}
+	if p.gate.has(gateTracking) {
+		e.Own = p.heldBy(goroutineID())
+	}
+}
+
+func countInto[T any](e PopError, slots []*slot[T]) PopError {
+	for _, s := range slots {
 		switch w := s.word.load(); {
 		case w.lent():
 			e.Held++
@@ -32,10 +52,16 @@ func (p *Pool[T]) countSlots(e *PopError) {
 			e.Idle++
 		}
 	}
-	if p.gate.has(gateTracking) {
-		e.Own = p.heldBy(goroutineID())
-	}
+	return e
 }
+
+// counted is how many slots were held and idle at a time.
+type counted struct {
+	at         int64
+	held, idle int
+}
+
+const countEvery = int64(time.Millisecond)
 
 // ctxError is the error of a ctx that has ended, alone and with its cause. It
 // calls methods of the user's, so it is not for use under the lock.

@@ -18,8 +18,9 @@ const (
 	gateTracking                     // pops record their stack
 	gateCareful                      // pushes ask Broken, Reset, a Check or MaxUses
 	gateObserving                    // an Observer wants to know of waits
+	gateSweeping                     // idle connections are about to be stale or suspected, slice by slice
 
-	popsStop   = gateStarving | gateClosed | gatePaused                // a newcomer may not take what is idle
+	popsStop   = gateStarving | gateClosed | gatePaused | gateSweeping // a newcomer may not take what is idle
 	popsLook   = gateMade | popsStop | gateTracking                    // a Pop takes the fast path when this is just gateMade
 	pushesSlow = gateStarving | gateClosed | gateShrunk | gateCareful  // a Push decides under the lock
 	pushesLook = gateQueueing | gateStarving | gateClosed | gateShrunk // a Push that has made its slot idle has more to do

@@ -12,11 +12,12 @@ func (p *Pool[T]) settle() { // model: settle
 		p.settleClosed()
 		return
 	}
-	p.gate.set(gateShrunk, p.excess(p.settings.Size) > 0)
+	p.shed()
+	p.sweepOn()
 	if p.racer == nil {
 		p.gate.set(gateRacing, false)
-		for w := p.oldest(nil); w != nil && !p.paused; w = p.oldest(nil) {
-			h, lease := p.takeFirst()
+		for w := p.oldest(nil); w != nil && !p.gate.has(gatePaused|gateSweeping); w = p.oldest(nil) {
+			h, lease := p.takeIdle()
 			if h == nil {
 				break
 			}
@@ -26,6 +27,9 @@ func (p *Pool[T]) settle() { // model: settle
 	p.gate.set(gateQueueing, p.queue.len > 0)
 	p.calmQueue()
 	p.provide()
+	if p.spent() && p.queue.len > 0 {
+		p.again()
+	}
 }
 
 // settleClosed is settle when the pool is closed: nobody waits and nothing
@@ -33,10 +37,8 @@ func (p *Pool[T]) settle() { // model: settle
 func (p *Pool[T]) settleClosed() {
 	p.gate.set(gateRacing, p.racer != nil)
 	p.refuseAll(ErrClosed)
-	for _, s := range p.table.Load().slots {
-		if w := s.word.load(); w.unused() && p.takeOut(s, w) {
-			p.close(s, ReasonClose, nil)
-		}
+	for s := p.takeOutUnused(); s != nil; s = p.takeOutUnused() {
+		p.close(s, ReasonClose, nil)
 	}
 	p.checkEnd()
 }
@@ -125,16 +127,22 @@ func (p *Pool[T]) refuse(w *waiter[T], reason error) {
 // refuseAll ends every wait but the racer's.
 func (p *Pool[T]) refuseAll(reason error) {
 	for w := p.oldest(p.racer); w != nil; w = p.oldest(p.racer) {
+		if !p.visit() {
+			p.again()
+			return
+		}
 		p.refuse(w, reason)
 	}
 }
 
 // oldest returns the oldest waiter that is not skip and whose ctx has not
-// ended. Those whose ctx has are taken out on the way: each is met once.
+// ended. Those whose ctx has are taken out on the way: each is met once. When
+// this holding of the lock has had its visits, the ctx is not looked at: if it
+// has ended, its Pop passes on what it is given.
 func (p *Pool[T]) oldest(skip *waiter[T]) *waiter[T] {
 	for w := p.queue.first; w != nil; {
 		next := w.next
-		if w != skip && w != p.racer && w.ended() {
+		if w != skip && w != p.racer && w.ended() && p.visit() {
 			p.endWait(w) // it will wake by its own ctx
 		} else if w != skip {
 			return w
@@ -193,6 +201,12 @@ func (p *Pool[T]) arm() {
 // lookNoLaterThan has the keeper look at t, or soon if that is too soon.
 func (p *Pool[T]) lookNoLaterThan(t int64) {
 	if p.closed && p.ending.over {
+		return
+	}
+	if p.looking {
+		if p.asked == 0 || t < p.asked {
+			p.asked = t
+		}
 		return
 	}
 	soon := p.now() + int64(max(p.every/100, shortestLook))

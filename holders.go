@@ -16,25 +16,11 @@ type Holder struct {
 	Stack     string // of the Pop
 }
 
-// holderOf is the same for users, with the connection's ID.
-func (p *Pool[T]) holderOf(s *slot[T], w word) Holder {
-	of := Holder{ID: p.id(s.conn)}
-	if h := s.takerOf(w); h != nil {
-		of.Goroutine, of.Stack = h.goroutine, h.text()
-	}
-	return of
-}
-
 // heldBy counts the connections that a goroutine holds.
 func (p *Pool[T]) heldBy(goroutine uint64) (n int) {
 	p.lock()
 	defer p.unlock()
-	for _, s := range p.table.Load().slots {
-		if h := s.takerOf(s.word.load()); h != nil && h.goroutine == goroutine {
-			n++
-		}
-	}
-	return n
+	return p.byGoroutine[goroutine]
 }
 
 // Connection is what one connection of a pool was at the moment of a

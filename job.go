@@ -3,7 +3,6 @@ package pools
 import (
 	"context"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 )
 
@@ -44,7 +43,6 @@ type call struct {
 	since   int64
 	values  context.Context // whose values its ctx has
 	timeout time.Duration
-	stop    stopper
 
 	// Under the lock.
 	timer      *time.Timer // set when its ctx has ended
@@ -59,8 +57,10 @@ type call struct {
 type calls struct {
 	opens, resets callList // running, the oldest first
 	abandoned     callList
-	running       int    // how many are not abandoned, of any kind
-	begun         uint64 // calls so far
+	running       int                     // how many are not abandoned, of any kind
+	until         context.Context         // ends the opens
+	endOpens      context.CancelCauseFunc // ends until; not under the lock
+	begun         uint64                  // calls so far
 }
 
 // list is the list in which a call of that kind is while it runs, or nil.
@@ -72,29 +72,6 @@ func (c *calls) list(kind callKind) *callList {
 		return &c.resets
 	}
 	return nil
-}
-
-// stopper cancels the ctx of a call, which may not have one yet: a call gets
-// its ctx outside the lock.
-type stopper struct {
-	cancel atomic.Pointer[context.CancelCauseFunc]
-	cause  atomic.Pointer[error]
-}
-
-// stop cancels the ctx, and a ctx that comes later.
-func (s *stopper) stop(cause error) {
-	s.cause.Store(&cause)
-	if cancel := s.cancel.Load(); cancel != nil {
-		(*cancel)(cause)
-	}
-}
-
-// of has stop cancel a ctx by that function.
-func (s *stopper) of(cancel context.CancelCauseFunc) {
-	s.cancel.Store(&cancel)
-	if cause := s.cause.Load(); cause != nil {
-		cancel(*cause)
-	}
 }
 
 // grace is how long after its timeout a call may still return.
@@ -120,7 +97,9 @@ func (p *Pool[T]) run(c *call) {
 	pauseCall("call", c.number)
 	name := c.kind.String()
 	ctx, cancel := context.WithCancelCause(c.values)
-	c.stop.of(cancel)
+	if c.kind == callOpen {
+		defer context.AfterFunc(p.calls.until, func() { cancel(context.Cause(p.calls.until)) })()
+	}
 	ctx, stop := context.WithTimeoutCause(ctx, c.timeout, &hidden{"pools: " + name + " ran into its timeout", nil})
 	unwatch := context.AfterFunc(ctx, func() { p.overdueCall(ctx, c) })
 	err := errGoexit
@@ -146,8 +125,8 @@ func (p *Pool[T]) overdueCall(ctx context.Context, c *call) {
 	if c.over {
 		return
 	}
-	if end, ok := ctx.Deadline(); ok && c.stop.cause.Load() != nil {
-		// Close cancelled it. It is abandoned like a close that hangs, but not
+	if end, ok := ctx.Deadline(); ok && p.closed && c.kind == callOpen {
+		// Close has cancelled it. It is abandoned like a close that hangs, but not
 		// later than without that.
 		after = min(p.settings.CloseTimeout, time.Until(end)+after)
 	}

@@ -32,6 +32,8 @@ type keeping struct {
 	collectedAt int64
 	calmedAt    int64
 	idledAt     int64 // when the latest were closed for IdleTimeout
+	looking     bool
+	asked       int64 // while it looks: when it is to look again; 0: not asked
 }
 
 // setEvery says how often the keeper looks: some times within the shortest
@@ -78,6 +80,9 @@ func (p *Pool[T]) onKeeper() {
 		pauseCall("collect", lockedMaybe)
 		go runtime.GC()
 	}
+	if p.asked != 0 {
+		l.next, p.asked = min(l.next, p.asked), 0
+	}
 	p.lookNoLaterThan(l.next)
 }
 
@@ -94,6 +99,7 @@ func (p *Pool[T]) calmDown() {
 // look is one look at every slot.
 type look[T any] struct {
 	p     *Pool[T]
+	began int64
 	now   int64
 	next  int64 // when something will be due next
 	stuck bool  // everything has been lent for long
@@ -103,24 +109,39 @@ type look[T any] struct {
 	check  int // and so many may still be checked
 }
 
-// look does for every slot what is due.
+// look does for every slot what is due. It yields the lock between slices.
 func (p *Pool[T]) look() *look[T] {
+	p.looking = true
 	now := p.now()
-	l := &look[T]{p: p, now: now, next: min(now+int64(p.every), p.takeTurns()), stuck: true}
+	l := &look[T]{p: p, began: now, now: now, next: min(now+int64(p.every), p.takeTurns()), stuck: true}
 	mayOpen := p.taken() < p.settings.Size && !p.pace.down() && !p.paused && !p.closed
-	slots := p.table.Load().slots
-	for _, s := range slots {
+	last := -1
+	for s := l.slot(0); s != nil; s = l.slot(last + 1) {
 		l.see(s, mayOpen)
+		last++
 	}
 	l.expire, l.check = (l.idles+1)/2, (l.idles+1)/2
-	for i := len(slots) - 1; i >= 0; i-- { // from the last on: the first are used most
-		s := slots[i]
+	for ; last >= 0; last-- { // from the last on: the first are used most
+		s := l.slot(last)
+		if s == nil {
+			continue
+		}
 		if w := s.word.load(); w.unused() && s.sinceSeen(w) && !l.expires(s, w) {
 			l.checks(s, w)
 		}
 	}
 	p.lackIdle = max(p.settings.MinIdle-l.idles-p.aboutIdle()-p.in[opening], 0)
+	p.looking = false
 	return l
+}
+
+// slot returns a slot of the table, or nil beyond its end.
+func (l *look[T]) slot(i int) *slot[T] {
+	if !l.p.visit() {
+		l.p.yield()
+		l.now = l.p.now()
+	}
+	return l.p.slot(i)
 }
 
 // due reports whether t has come, and else remembers it.
@@ -201,7 +222,7 @@ func (l *look[T]) expires(s *slot[T], w word) bool {
 	// Those that were used together are due together: half of them at once,
 	// half of the others a whole look later.
 	tooLong := p.settings.IdleTimeout != Never && l.idles > p.settings.MinIdle && !p.inFill() &&
-		l.due(s.seenAt+int64(p.settings.IdleTimeout)) && (p.idledAt == l.now || l.due(p.idledAt+int64(p.every)))
+		l.due(s.seenAt+int64(p.settings.IdleTimeout)) && (p.idledAt == l.began || l.due(p.idledAt+int64(p.every)))
 	if why == 0 && !tooLong || l.expire == 0 {
 		return false
 	}
@@ -211,7 +232,7 @@ func (l *look[T]) expires(s *slot[T], w word) bool {
 	}
 	if why == 0 {
 		why = ReasonIdle
-		p.idledAt = l.now
+		p.idledAt = l.began
 		p.wantFewer()
 	}
 	l.idles--

@@ -21,8 +21,11 @@ func (p *Pool[T]) mustLeave(s *slot[T]) Reason {
 		return ReasonLifetime
 	case p.usedUp(s, s.word.load()):
 		return ReasonUses
-	case s.refreshAt != 0 && s.refreshAt <= p.now() && p.mayReplace():
-		return ReasonRefresh
+	case s.refreshAt != 0 && s.refreshAt <= p.now():
+		if p.mayReplace() {
+			return ReasonRefresh
+		}
+		p.turns.left = true
 	}
 	return 0
 }
@@ -74,12 +77,12 @@ func (p *Pool[T]) shed() {
 	// at the gate, so one of the two sees the other.
 	size := p.settings.Size
 	p.gate.set(gateShrunk, p.excess(size) > 0)
-	slots := p.table.Load().slots
-	for i := len(slots) - 1; i >= 0 && p.excess(size) > 0; i-- {
-		s := slots[i]
-		if w := s.word.load(); w.unused() && p.takeOut(s, w) {
-			p.close(s, ReasonResize, nil)
+	for p.excess(size) > 0 {
+		s := p.takeOutUnused()
+		if s == nil {
+			break
 		}
+		p.close(s, ReasonResize, nil)
 	}
 	pauseCall("shed", lockedMaybe)
 	p.gate.set(gateShrunk, p.excess(size) > 0)
@@ -111,7 +114,7 @@ func (p *Pool[T]) empty(s *slot[T]) {
 		s.conn.cleanup.Stop()
 	}
 	s.handle.Store(nil)
-	s.forget()
+	p.takers.forget(&s.cell)
 	s.conn = nil
 	if s.generation != 0 {
 		p.replaced(s.generation, p.aliveSoon(), p.settings.Size)

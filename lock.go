@@ -14,6 +14,9 @@ type guard[T any] struct {
 	epoch time.Time // the pool's clock begins
 	at    int64     // what now returned since mu was locked; 0: it was not called
 
+	visits int // of slots, calls and waiters since mu was locked, see bulk.go
+	most   int // visits in one holding of the lock, for tests
+
 	told     tokens[T]   // waiters whose tokens are to be sent
 	happened []happening // events that are to be told
 	starting []*call     // calls that are to begin
@@ -47,6 +50,7 @@ func (g *guard[T]) now() int64 {
 
 // unlockMu unlocks mu. What it returns must be told.
 func (g *guard[T]) unlockMu() (tokens[T], []happening, []*call) {
+	g.most, g.visits = max(g.most, g.visits), 0
 	told, happened, starting := g.told, g.happened, g.starting
 	g.told, g.happened, g.starting, g.at = tokens[T]{}, nil, nil, 0
 	g.mu.Unlock()

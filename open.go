@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"runtime"
 	"time"
@@ -75,12 +74,16 @@ func (p *Pool[T]) startOpens() {
 		p.pace.waits(w.since, p.now(), p.in[opening], p.settings.Size)
 	}
 	if p.pace.overstayed {
-		p.calls.opens.age(p.now(), p.pace.slowOpen(), math.MaxInt)
-		p.calls.resets.age(p.now(), p.pace.slowReset(), math.MaxInt)
+		p.visits += p.calls.opens.age(p.now(), p.pace.slowOpen(), batch-p.visits)
+		p.visits += p.calls.resets.age(p.now(), p.pace.slowReset(), batch-p.visits)
 	}
 	for p.pace.may(p.now(), p.in[opening]) && p.wanted() > 0 {
 		s := p.vacantSlot()
 		if s == nil {
+			return
+		}
+		if !p.visit() {
+			p.again()
 			return
 		}
 		p.open(s, p.settings.ReconnectAttempts, nil)

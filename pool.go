@@ -25,6 +25,8 @@ type Pool[T any] struct {
 	connector Connector[T]
 	settings  Settings // under the lock
 
+	counted atomic.Pointer[counted] // for errors, see countSlots
+
 	_ [64]byte // a contended lock does not slow the words above
 
 	guard[T] // under its lock is all that follows, and the writing of gate
@@ -40,7 +42,10 @@ type Pool[T any] struct {
 	pace  pace
 	opens
 	checks
+	sweep sweep
 	demand
+	turns turns
+	takers
 	keeping
 	steering
 	news
@@ -73,6 +78,7 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 	}
 	p.epoch = time.Now().Add(-1)
 	p.alarm, p.keeper = newTimer(p, (*Pool[T]).onAlarm), newTimer(p, (*Pool[T]).onKeeper)
+	p.calls.until, p.calls.endOpens = context.WithCancelCause(context.Background())
 	p.pace = newPace()
 	p.ending.done = make(chan struct{})
 	p.refreshed = 1
@@ -212,8 +218,8 @@ func (p *Pool[T]) Available() int {
 		return 0
 	}
 	p.lock()
-	defer p.unlock()
 	n := max(p.settings.Size-p.taken(), 0)
+	p.unlock()
 	for _, s := range p.table.Load().slots {
 		if s.word.load().unused() {
 			n++

@@ -61,27 +61,25 @@ func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
 	p.lock()
 	defer p.unlock()
 	p.refreshed++
-	r := &refresh{filler: *p.newFiller(), generation: p.refreshed}
-	slots := p.table.Load().slots
-	for _, s := range slots {
-		if s.generation != 0 {
-			r.left++
-		}
+	r := &refresh{filler: *p.newFiller(), generation: p.refreshed, left: p.taken() - p.in[hung]}
+	if r.left == 0 || p.closed {
+		return r
 	}
-	turn := 0
-	for _, s := range slots {
-		if s.generation != 0 {
+	r.n = p.alive()
+	p.addRefresh(r)
+	began, gap, turn := p.now(), int64(over)/int64(r.left), int64(0)
+	for i := 0; i < len(p.table.Load().slots); i++ {
+		if !p.visit() {
+			p.yield()
+		}
+		if s := p.slot(i); s != nil && s.generation != 0 && s.generation < r.generation {
 			turn++
-			at := p.now() + int64(over)/int64(r.left)*int64(turn)
-			if s.refreshAt == 0 || at < s.refreshAt {
+			if at := began + gap*turn; s.refreshAt == 0 || at < s.refreshAt {
 				s.refreshAt = at
 			}
 		}
 	}
-	if r.left > 0 && !p.closed {
-		r.n = p.alive()
-		p.addRefresh(r)
-	}
+	p.turns = turns{}
 	return r
 }
 
@@ -101,26 +99,54 @@ func (p *Pool[T]) goOn(r *refresh) (next time.Duration, err error) {
 	return time.Duration(at-p.now()) + 1, nil
 }
 
+// turns is how far the turns have been taken. Under the lock.
+type turns struct {
+	next int  // slot
+	left bool // some before it, whose turn had come, could not be replaced then
+}
+
 // takeTurns closes idle connections whose turn to be replaced has come, and
 // sees to it that others are when they come back. It returns when the next
-// turn is, or a while from now.
+// turn is, or a while from now. It yields the lock between slices.
+//
+// It goes on where it stopped: at the first connection that may not be replaced
+// yet, or whose turn has not come. So a wake for one connection that was
+// replaced does not cost a walk.
 func (p *Pool[T]) takeTurns() (next int64) {
-	now := p.now()
-	next = now + int64(longestLook)
-	if len(p.refreshes) == 0 {
-		return next
-	}
-	for _, s := range p.table.Load().slots {
-		w := s.word.load()
-		switch {
+	next = p.now() + int64(longestLook)
+	for again := true; len(p.refreshes) > 0; {
+		if !p.visit() {
+			p.yield()
+		}
+		t := &p.turns
+		s := p.slot(t.next)
+		if s == nil {
+			if !t.left || !again {
+				return next
+			}
+			*t, again = turns{}, false
+			continue
+		}
+		switch w := s.word.load(); {
 		case s.refreshAt == 0:
-		case s.refreshAt > now:
+		case s.refreshAt > p.now():
 			next = min(next, s.refreshAt)
+			if len(p.refreshes) == 1 {
+				return next // the turns of one Refresh are in the slots' order
+			}
+			t.left = true
 		case w.state() == held:
 			p.move(&s.cell, w, w.with(watched)) // model: watch
-		case w.unused() && p.mayReplace() && p.takeOut(s, w):
+		case w.unused():
+			if !p.mayReplace() {
+				return next
+			}
+			if !p.takeOut(s, w) {
+				continue // a Pop was faster
+			}
 			p.close(s, ReasonRefresh, nil)
 		}
+		t.next++
 	}
 	return next
 }

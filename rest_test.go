@@ -66,7 +66,7 @@ func AtRest[T any](p *Pool[T]) error {
 		wrong(s.index != i, "slot %d is at %d", s.index, i)
 		wrong((s.generation != 0) != (s.conn != nil || w.state() == opening), "slot %d is of generation %d, state %d", i, s.generation, w.state())
 		wrong((p.vacancies.next(i) == i) != (w.state() == vacant), "slot %d is of state %d, vacant: %v", i, w.state(), p.vacancies.next(i) == i)
-		wrong((p.uncheckeds.next(i) == i) != w.unchecked(), "slot %d is of state %d, to be checked: %v", i, w.state(), p.uncheckeds.next(i) == i)
+		wrong((p.stales.next(i) == i) != (w.state() == stale) || (p.suspects.next(i) == i) != (w.state() == suspected), "slot %d is of state %d: %v, %v", i, w.state(), p.stales.next(i) == i, p.suspects.next(i) == i)
 	}
 	for _, r := range p.refreshes {
 		left := 0

@@ -16,9 +16,17 @@ func (p *Pool[T]) RevokeAll() int {
 	return p.revokeAll()
 }
 
-// revokeAll marks every lease as ended, and aborts what its holder does.
+// revokeAll marks every lease as ended, and aborts what its holder does. It
+// yields the lock between slices.
 func (p *Pool[T]) revokeAll() (n int) {
-	for _, s := range p.table.Load().slots {
+	for i := 0; ; i++ {
+		if !p.visit() {
+			p.yield()
+		}
+		s := p.slot(i)
+		if s == nil {
+			break
+		}
 		w := s.word.load()
 		state := w.state()
 		if (state == held || state == watched) && p.move(&s.cell, w, w.with(revoked)) { // model: revoke

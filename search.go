@@ -56,8 +56,8 @@ func (f *search[T]) takeFrom(t *table[T], first int) (*handle[T], word) {
 	return nil, 0
 }
 
-// takeFirst is take from the first slot on.
-func (f *search[T]) takeFirst() (*handle[T], word) { return f.takeFrom(f.table.Load(), 0) }
+// slot returns a slot, or nil if there is none of that index any more.
+func (f *search[T]) slot(i int) *slot[T] { return f.table.Load().slot(i) }
 
 // takeSlot is take of one slot.
 func (f *search[T]) takeSlot(s *slot[T]) (*handle[T], word) {
@@ -104,27 +104,12 @@ func (f *search[T]) takeHinted(t *table[T], first int) (*handle[T], word) {
 
 // takeAmong is take of the 64 slots of one hints, from turn on and round.
 func (f *search[T]) takeAmong(t *table[T], i, turn int) (*handle[T], word) {
-	hints := &t.hints[i]
-	some := hints.bits.Load()
-	if some == 0 {
-		pauseCall("head", lockedMaybe)
-		hints.head.And(^hints.headBit) // model: hint_clear
-		if some = hints.bits.Load(); some == 0 {
-			return nil, 0
-		}
-		hints.head.Or(hints.headBit)
-	}
-	for some = bits.RotateLeft64(some, -turn); some != 0; some &= some - 1 {
-		in := (bits.TrailingZeros64(some) + turn) % 64
-		s := t.slots[i*64+in]
+	for some := bits.RotateLeft64(t.hints[i].some(), -turn); some != 0; some &= some - 1 {
+		s := t.slots[i*64+(bits.TrailingZeros64(some)+turn)%64]
 		if h, lease := f.takeSlot(s); h != nil {
 			return h, lease
 		}
-		hints.bits.And(^(uint64(1) << in)) // model: hint_clear
-		if s.word.load().state() == idle {
-			// model: hint_look_again. Without it this slot would be idle with
-			// its bit clear, and no search would ever find it.
-			s.hint()
+		if s.unhint() {
 			if h, lease := f.takeSlot(s); h != nil {
 				return h, lease
 			}

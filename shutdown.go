@@ -31,10 +31,10 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 		defer timer.Stop()
 		enough = timer.C
 	}
-	p.lock()
-	if !p.closed {
-		p.beginClose()
+	if p.beginClose() {
+		p.calls.endOpens(ErrClosed)
 	}
+	p.lock()
 	p.closers++
 	var ended error
 	for !p.ending.over && ended == nil {
@@ -50,50 +50,86 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 		p.lock()
 	}
 	p.closers--
-	defer p.unlock()
-	if !p.ending.over {
-		e := p.left(ended)
-		if p.connector.Abort != nil {
-			p.revokeAll()
-		}
-		return e
+	if p.ending.over {
+		ended = ErrAbandoned
 	}
-	if e := p.left(ErrAbandoned); len(e.Abandoned) > 0 {
+	still := p.left()
+	if !p.ending.over && p.connector.Abort != nil {
+		p.revokeAll()
+	}
+	over := p.ending.over
+	p.unlock()
+	if e := still.err(p.name, ended); !over || len(e.Abandoned) > 0 {
 		return e
 	}
 	return nil
 }
 
-// beginClose is what the first Close does.
-func (p *Pool[T]) beginClose() {
+// beginClose is what the first Close does. It reports whether it was the first.
+func (p *Pool[T]) beginClose() bool {
+	p.lock()
+	defer p.unlock()
+	if p.closed {
+		return false
+	}
 	p.closed = true
 	p.gate.set(gateClosed, true)
 	p.alarm.stop()
-	for c := p.calls.opens.first; c != nil; c = c.next {
-		c.stop.stop(ErrClosed)
-	}
 	p.tellFills(ErrClosed)
 	p.collectedAt = 0  // callers that waited before are gone
 	p.pace.up(p.now()) // nothing tries any more whether the server is down
 	p.settle()
+	return true
 }
 
-// left says what has not come back. Under the lock.
-func (p *Pool[T]) left(err error) *CloseError {
-	e := &CloseError{Pool: p.name, Err: err}
-	for _, s := range p.table.Load().slots {
+// leftover is what has not come back when a Close ends.
+type leftover[T any] struct {
+	now     int64
+	held    []glimpse[T]
+	busy    int
+	hang    []call
+	telling int
+}
+
+// left says what has not come back. Under the lock, which it yields between
+// slices.
+func (p *Pool[T]) left() *leftover[T] {
+	l := &leftover[T]{now: p.now(), telling: int(p.reports.Load())}
+	for i := 0; ; i++ {
+		if !p.visit() {
+			p.yield()
+		}
+		s := p.slot(i)
+		if s == nil {
+			break
+		}
 		switch w := s.word.load(); {
 		case w.state() == vacant, w.state() == hung:
 		case w.lent(), w.state() == returning:
-			e.Held = append(e.Held, p.holderOf(s, w))
+			l.held = append(l.held, glimpse[T]{conn: s.conn, taker: s.takerOf(w)})
 		default:
-			e.Busy++
+			l.busy++
 		}
 	}
 	for c := p.calls.abandoned.first; c != nil; c = c.next {
-		e.Abandoned = append(e.Abandoned, fmt.Sprintf("%s for %v", c.kind, time.Duration(p.now()-c.since).Round(time.Millisecond)))
+		l.hang = append(l.hang, call{kind: c.kind, since: c.since})
+	}
+	return l
+}
+
+// err writes out what is left.
+func (l *leftover[T]) err(pool string, why error) *CloseError {
+	e := &CloseError{Pool: pool, Busy: l.busy, Telling: l.telling, Err: why}
+	for _, g := range l.held {
+		h := Holder{ID: connectionID(pool, g.conn.number)}
+		if g.taker != nil {
+			h.Goroutine, h.Stack = g.taker.goroutine, g.taker.text()
+		}
+		e.Held = append(e.Held, h)
+	}
+	for _, c := range l.hang {
+		e.Abandoned = append(e.Abandoned, fmt.Sprintf("%s for %v", c.kind, time.Duration(l.now-c.since).Round(time.Millisecond)))
 	}
 	slices.Sort(e.Abandoned)
-	e.Telling = int(p.reports.Load())
 	return e
 }

@@ -181,9 +181,11 @@ func (p *Pool[T]) snapshot() (st Stats, waits, opens, uses times) {
 	for _, s := range p.table.Load().slots {
 		w := s.word.load()
 		in[w.state()]++
-		st.Leases += w.lease()
+		if w.state() != vacant {
+			st.Leases += w.lease()
+		}
 	}
-	st.Leases += p.trimmed - p.opens.begun - p.passedUp
+	st.Leases += p.census.leases - p.opens.begun - p.passedUp
 	// A lease counts when it is granted, and no more when its waiter turns out
 	// to have given up. A counter does not fall by that.
 	st.Leases = max(st.Leases, p.leasesSeen)

@@ -17,7 +17,6 @@ import (
 type steering struct {
 	version uint64 // how often the settings were changed
 	paused  bool
-	trimmed uint64 // lease numbers of slots that are not in the table any more
 }
 
 // Configure changes settings while the pool runs. change gets the settings in
@@ -153,7 +152,7 @@ func (p *Pool[T]) apply(s Settings) {
 	p.setEvery()
 	p.lackIdle = 0 // the next look knows
 	if p.alwaysChecks() {
-		p.makeAllStale()
+		p.sweepIdle(stale, true)
 	}
 	p.pace.limit(p.now(), s.MaxOpensPerSecond)
 	if p.taken() > 0 || s.MinIdle > 0 {
@@ -169,14 +168,7 @@ func (p *Pool[T]) apply(s Settings) {
 // trim takes vacant slots beyond Size out of the table.
 func (p *Pool[T]) trim() {
 	t := p.table.Load()
-	n := len(t.slots)
-	for ; n > p.settings.Size; n-- {
-		w := t.slots[n-1].word.load()
-		if w.state() != vacant {
-			break
-		}
-		p.trimmed += w.lease()
-	}
+	n := max(p.settings.Size, p.lastTaken()+1)
 	if n < len(t.slots) {
 		p.table.Store(newTable(n, &table[T]{slots: t.slots[:n]}))
 		p.resize(n)

@@ -61,6 +61,14 @@ func newTable[T any](size int, old *table[T]) *table[T] {
 	return t
 }
 
+// slot returns a slot of the table, or nil beyond its end.
+func (t *table[T]) slot(i int) *slot[T] {
+	if i >= len(t.slots) {
+		return nil
+	}
+	return t.slots[i]
+}
+
 // hint notes that the slot is idle. It follows the change of the word.
 func (c *cell) hint() {
 	if h := c.hints.Load(); h != nil {
@@ -78,6 +86,34 @@ func (h *hints) mark(index int) {
 	}
 }
 
+// some returns the bits. If there are none it clears the bit in the head.
+func (h *hints) some() uint64 {
+	some := h.bits.Load()
+	if some == 0 {
+		pauseCall("head", lockedMaybe)
+		h.head.And(^h.headBit) // model: hint_clear
+		if some = h.bits.Load(); some != 0 {
+			h.head.Or(h.headBit)
+		}
+	}
+	return some
+}
+
+// unhint clears the hint of a slot that was not idle. It reports whether the
+// slot is idle after all.
+func (c *cell) unhint() bool {
+	c.hints.Load().bits.And(^(uint64(1) << (c.index % 64))) // model: hint_clear
+	if !c.idle() {
+		return false
+	}
+	// model: hint_look_again. Without it this slot would be idle with its bit
+	// clear, and no search would ever find it.
+	c.hint()
+	return true
+}
+
+func (c *cell) idle() bool { return c.word.load().state() == idle }
+
 // anyIdle reports whether a search may find something.
 func (t *table[T]) anyIdle() bool {
 	for i := range t.heads {
@@ -89,7 +125,7 @@ func (t *table[T]) anyIdle() bool {
 		return false
 	}
 	for _, s := range t.slots {
-		if s.word.load().state() == idle {
+		if s.idle() {
 			return true
 		}
 	}

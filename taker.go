@@ -38,11 +38,29 @@ func newTaker(lease word) *taker {
 	return h
 }
 
+// takers counts the tracked leases by goroutine. Under the lock.
+type takers struct{ byGoroutine map[uint64]int }
+
+// record keeps who took a slot.
+func (t *takers) record(c *cell, by *taker) {
+	if t.byGoroutine == nil {
+		t.byGoroutine = make(map[uint64]int)
+	}
+	t.forget(c)
+	c.taker = by
+	t.byGoroutine[by.goroutine]++
+}
+
 // forget lets go of the slot's taker.
-func (c *cell) forget() {
-	if c.taker != nil {
-		profile.Remove(c.taker)
-		c.taker = nil
+func (t *takers) forget(c *cell) {
+	by := c.taker
+	if by == nil {
+		return
+	}
+	profile.Remove(by)
+	c.taker = nil
+	if t.byGoroutine[by.goroutine]--; t.byGoroutine[by.goroutine] == 0 {
+		delete(t.byGoroutine, by.goroutine)
 	}
 }
 

@@ -60,7 +60,7 @@ func (p *Pool[T]) lend(conn Conn[T], since int64) {
 	p.lock()
 	s := conn.handle.slot
 	if h != nil {
-		s.taker = h
+		p.takers.record(&s.cell, h)
 		s.conn.trace.taker.Store(h)
 	}
 	if timed && p.sampled(conn.handle, conn.lease) { // others may have made it seldom meanwhile
@@ -122,7 +122,7 @@ var unsampled atomic.Bool
 // useEnded is the rest of lend, when the lease ends. It returns how long the
 // use took, or less than 0.
 func (p *Pool[T]) useEnded(s *slot[T], c Conn[T], at int64) int64 {
-	s.forget()
+	p.takers.forget(&s.cell)
 	if s.use.lease != c.lease.lease() {
 		return -1
 	}

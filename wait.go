@@ -43,7 +43,7 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 	}
 	if most := p.settings.MaxWaiting; most != NoLimit {
 		if p.queue.len >= most {
-			p.dropEnded(batch) // they no longer count, even if they have not woken yet
+			p.dropEnded() // they no longer count, even if they have not woken yet
 		}
 		if p.queue.len >= most {
 			defer p.unlock()
@@ -71,11 +71,14 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 }
 
 // dropEnded takes waiters whose ctx has ended out of the queue. It looks at no
-// more than most of them, and goes on there the next time: a queue is longer
+// more than a slice of them, and goes on there the next time: a queue is longer
 // than that only with a MaxWaiting that is.
-func (p *Pool[T]) dropEnded(most int) {
+func (p *Pool[T]) dropEnded() {
 	w := p.queue.looked
-	for range min(most, p.queue.len) {
+	for range p.queue.len {
+		if !p.visit() {
+			break
+		}
 		if w == nil {
 			w = p.queue.first
 		}

@@ -67,12 +67,6 @@ func (w word) unused() bool {
 	return s == idle || s == stale || s == suspected
 }
 
-// unchecked reports whether the connection is to be checked before it is lent.
-func (w word) unchecked() bool {
-	s := w.state()
-	return s == stale || s == suspected
-}
-
 // atomicWord is a word that goroutines change without the lock.
 type atomicWord struct{ bits atomic.Uint64 }
 
