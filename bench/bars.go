@@ -106,6 +106,11 @@ func (run *Run) bars() []Bar {
 			}
 		}
 	}
+	for _, r := range run.Results {
+		if r.Scenario.Event {
+			add(r.Name+": 16,000 / 100", r.growths(), growth)
+		}
+	}
 	add("cold start: all begun, ms", result("cold start").figures(us, Begun), 450)
 	return all
 }
