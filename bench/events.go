@@ -71,7 +71,7 @@ var events = []event{
 // eventPrefix begins the name of each scenario here, for -only.
 const eventPrefix = "events, "
 
-// eventScenarios returns the events.
+// eventScenarios returns the events, and the upheavals of lockwait.go.
 func eventScenarios() []Scenario {
 	var all []Scenario
 	add := func(s Scenario) {
@@ -83,6 +83,14 @@ func eventScenarios() []Scenario {
 			Name: e.name, Title: e.title, Procs: 1, Metrics: []Metric{Few, Many},
 			Measure: func(ctx context.Context, _ rivals.Rival, target time.Duration) (Sample, error) {
 				return e.compare(ctx, few, many, target)
+			},
+		})
+	}
+	for _, u := range upheavals {
+		add(Scenario{
+			Name: u.name, Title: u.title, Procs: 2, Metrics: []Metric{Locked},
+			Measure: func(ctx context.Context, _ rivals.Rival, _ time.Duration) (Sample, error) {
+				return u.longestWait(ctx, many)
 			},
 		})
 	}

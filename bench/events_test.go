@@ -22,6 +22,20 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+func TestUpheavals(t *testing.T) {
+	for _, u := range upheavals {
+		t.Run(u.name, func(t *testing.T) {
+			sample, err := u.longestWait(t.Context(), 200)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sample[Locked] <= 0 {
+				t.Errorf("%v", sample)
+			}
+		})
+	}
+}
+
 // An event is measured as often at one size as at the other, on new stages when
 // the old ones are used up, and each stage is ended.
 func TestCompare(t *testing.T) {
@@ -49,7 +63,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// The report tells which events cost more in a large pool.
+// The report tells which events cost more in a large pool, and compares the
+// waits for the lock with the floor of the same round.
 func TestEventTables(t *testing.T) {
 	run := new(Run)
 	add := func(name string, samples ...Sample) {
@@ -61,13 +76,18 @@ func TestEventTables(t *testing.T) {
 	}
 	add("walk", Sample{Few: 100, Many: 16000}, Sample{Few: 100, Many: 12000}, Sample{Few: 110, Many: 17600})
 	add("jump", Sample{Few: 200, Many: 220})
+	add(lockFloor, Sample{Locked: 1}, Sample{Locked: 5}, Sample{Locked: 2})
+	add(lockShrink, Sample{Locked: 2.5}, Sample{Locked: 6}, Sample{Locked: 4.5})
 	text := run.markdown("")
 	for _, want := range []string{
 		"## What one event costs",
 		"| walk | T | 100 | 16,000 | 160 | 140 to 160 | at most 1.5 |",
 		"| jump | T | 200 | 220 | 1.1 | 1.1 | at most 1.5 |",
+		"| lock, floor | T | 2 | 1.5 to 3.5 |  |",
+		"| lock, shrink | T | 4.5 | 3.5 to 5.25 | at most 2 beyond the floor |",
 		"| events, walk: 16,000 / 100 | 160 | 140 to 160 | at most 1.5 | **not met** |",
 		"| events, jump: 16,000 / 100 | 1.1 | 1.1 | at most 1.5 | met |",
+		"| events, lock, shrink, ms: beyond the floor | 1.5 | 1.25 to 2 | at most 2 | met |",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q:\n%s", want, text)

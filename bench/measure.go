@@ -32,8 +32,9 @@ const (
 	Opened Metric = "opened"    // connections opened beyond those that were warm
 
 	// Of the events:
-	Few  Metric = "ns at 100"    // one event, the median batch
-	Many Metric = "ns at 16,000" // the same
+	Few    Metric = "ns at 100"    // one event, the median batch
+	Many   Metric = "ns at 16,000" // the same
+	Locked Metric = "lock ms"      // the longest wait for the pool's lock
 
 	// As the server counted:
 	Sessions Metric = "sessions" // that were opened in all

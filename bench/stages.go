@@ -26,10 +26,10 @@ const batchOf = 20
 // matter, unless change makes them shorter.
 type scene struct {
 	*pools.Pool[*resource]
-	held   []conn
-	closed atomic.Int64 // connections, as the connector counts
-	over   context.Context
-	end    context.CancelFunc // ends over
+	held            []conn
+	closed, aborted atomic.Int64 // connections, as the connector counts
+	over            context.Context
+	end             context.CancelFunc // ends over
 }
 
 // newScene makes a pool. change may be nil.
