@@ -28,14 +28,7 @@ func (b Bar) Met() bool {
 func (run *Run) bars() []Bar {
 	const us = "pools"
 	var all []Bar
-	result := func(name string) *Result {
-		for _, r := range run.Results {
-			if r.Name == name {
-				return r
-			}
-		}
-		return &Result{}
-	}
+	result := run.result
 	add := func(text string, values []float64, limit float64) {
 		if len(values) > 0 {
 			all = append(all, Bar{Text: text, Values: values, Limit: limit})
@@ -106,8 +99,24 @@ func (run *Run) bars() []Bar {
 			}
 		}
 	}
+	for _, r := range run.Results {
+		if r.Scenario.Event {
+			add(r.Name+": 16,000 / 100", r.growths(), growth)
+		}
+	}
+	add(eventPrefix+lockShrink+", ms: beyond the floor", run.beyondFloor(lockShrink), lockLimit.Seconds()*1e3)
 	add("cold start: all begun, ms", result("cold start").figures(us, Begun), 450)
 	return all
+}
+
+// result returns that of a scenario, without figures if it was not measured.
+func (run *Run) result(name string) *Result {
+	for _, r := range run.Results {
+		if r.Name == name {
+			return r
+		}
+	}
+	return &Result{}
 }
 
 // level is the least part of a rival's rate that still is no less than it.

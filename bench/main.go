@@ -1,8 +1,9 @@
 // Command bench measures pools against other ways to share resources, all in
 // one run, and writes BENCHMARKS.md and BENCHMARKS.svg.
 //
-//	go run ./bench            # all, some fifteen minutes
-//	go run ./bench -quick     # a minute's look, writes no file
+//	go run ./bench                # all, some eighteen minutes
+//	go run ./bench -quick         # a minute's look, writes no file
+//	go run ./bench -only events   # what one event costs in a large pool
 //	go run ./bench -only 'crowd|yield' -json figures.json
 //
 // Rivals are measured in turns, in another order each round, so that whatever
@@ -215,7 +216,7 @@ func (run *Run) measure(scenarioNames, rivalNames *regexp.Regexp) (err error) {
 		defer func() { err = errors.Join(err, real.close()) }()
 		run.Machine.Modules = append(run.Machine.Modules, real.newModules(run.Machine.Modules)...)
 	}
-	for _, s := range append(scenarios(spinner(time.Microsecond)), real.scenarios()...) {
+	for _, s := range slices.Concat(scenarios(spinner(time.Microsecond)), real.scenarios(), eventScenarios()) {
 		if scenarioNames.MatchString(s.Name) {
 			all := s.Who
 			s.Who = func(r rivals.Rival) bool { return rivalNames.MatchString(r.Name) && all(r) }

@@ -31,6 +31,11 @@ const (
 	Begun  Metric = "begun ms"  // until the last caller had a connection, in virtual time
 	Opened Metric = "opened"    // connections opened beyond those that were warm
 
+	// Of the events:
+	Few    Metric = "ns at 100"    // one event, the median batch
+	Many   Metric = "ns at 16,000" // the same
+	Locked Metric = "lock ms"      // the longest wait for the pool's lock
+
 	// As the server counted:
 	Sessions Metric = "sessions" // that were opened in all
 	Served   Metric = "served"   // commands or transactions, by the uses

@@ -86,6 +86,9 @@ func (run *Run) markdown(picture string) string {
 	}
 
 	for _, r := range run.Results {
+		if r.Scenario.Event {
+			continue // see eventTables
+		}
 		p("### %s: %s\n", r.Name, r.Scenario.Title)
 		switch {
 		case r.Scenario.Who == nil:
@@ -126,11 +129,59 @@ func (run *Run) markdown(picture string) string {
 		p("")
 	}
 
+	b.WriteString(run.eventTables())
+
 	p("## Who is who\n")
 	for _, r := range everybody() {
 		p("- **%s**: %s.", r.Name, r.What)
 	}
 	p("\nNot here: Vitess' smartconnpool, silenceper/pool and fatih/pool.")
+	return b.String()
+}
+
+// eventTables returns the section on events, or nothing if none was measured.
+func (run *Run) eventTables() string {
+	const us = "pools"
+	var costs, waits strings.Builder
+	for _, r := range run.Results {
+		if !r.Scenario.Event {
+			continue
+		}
+		if growths := r.growths(); len(growths) > 0 {
+			low, mid, high := quartiles(growths)
+			fmt.Fprintf(&costs, "| %s | %s | %s | %s | %s | %s | at most %s |\n", strings.TrimPrefix(r.Name, eventPrefix), r.Scenario.Title,
+				number(median(r.figures(us, Few))), number(median(r.figures(us, Many))), number(mid), spread(low, high), number(growth))
+		}
+		if longest := r.figures(us, Locked); len(longest) > 0 {
+			low, mid, high := quartiles(longest)
+			limit := ""
+			if r.Name == eventPrefix+lockShrink {
+				limit = "at most " + number(lockLimit.Seconds()*1e3) + " beyond the floor"
+			}
+			fmt.Fprintf(&waits, "| %s | %s | %s | %s | %s |\n", strings.TrimPrefix(r.Name, eventPrefix), r.Scenario.Title, number(mid), spread(low, high), limit)
+		}
+	}
+	if costs.Len() == 0 && waits.Len() == 0 {
+		return ""
+	}
+	var b strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	p("## What one event costs\n")
+	p("These scenarios compare pools with itself. `go run ./bench -only events` runs them alone.\n")
+	if costs.Len() > 0 {
+		p("Each event happens to a pool of 100 and to a pool of 16,000, in alternating batches, with GOMAXPROCS 1. The size")
+		p("counts slots, calls or waiters, whichever the event could walk over. A figure is the time of one event, including")
+		p("the work that the pool does for it in the background: the median batch of a round, and the median of the rounds.")
+		p("Each batch begins with cold caches, so that the memory of the larger pool does not count.\n")
+		p("| event | | %s | %s | ratio | spread | bar |\n|---|---|--:|--:|--:|--:|--:|\n%s", Few, Many, costs.String())
+	}
+	if waits.Len() > 0 {
+		p("While something is done to 16,000 connections, a goroutine keeps asking for the settings, which takes the pool's")
+		p("lock and does nothing else. The figure is the longest of these calls, in the best of %d tries. It includes the time", tries)
+		p("for which the system stops the thread that holds the lock. The floor, which holds the lock for one event at a")
+		p("time, shows how long that is.\n")
+		p("| meanwhile | | %s | spread | bar |\n|---|---|--:|--:|--:|\n%s", Locked, waits.String())
+	}
 	return b.String()
 }
 

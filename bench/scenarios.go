@@ -18,6 +18,7 @@ type Scenario struct {
 	Shown   bool     // in the picture
 	Us      string   // whose figures are ours; "" is pools
 	Apart   bool     // other programs do the work
+	Event   bool     // of events.go: a row in the tables of events
 
 	// Who takes part.
 	Who func(r rivals.Rival) bool
