@@ -13,7 +13,8 @@ import "math/bits"
 var batch = 128
 
 // visit counts a visit. It reports whether there may be more of them in this
-// holding of the lock.
+// holding of the lock. Each visit gets the work further (it hands out, closes,
+// takes out, or clears a hint that was wrong), or the rest would never end.
 func (g *guard[T]) visit() bool {
 	g.visits++
 	return g.visits <= batch
@@ -46,9 +47,6 @@ func (p *Pool[T]) idleFrom(from int) int {
 		return -1
 	}
 	for i := from / 64; i < len(t.hints); {
-		if !p.visit() {
-			return -1
-		}
 		head := t.heads[i/64].Load() >> (i % 64)
 		if head == 0 {
 			i = (i/64 + 1) * 64
@@ -56,16 +54,19 @@ func (p *Pool[T]) idleFrom(from int) int {
 		}
 		i += bits.TrailingZeros64(head)
 		some := t.hints[i].some()
+		if some == 0 && !p.visit() {
+			return -1
+		}
 		if i == from/64 {
 			some &= ^uint64(0) << (from % 64)
 		}
-		for ; some != 0 && p.visit(); some &= some - 1 {
+		for ; some != 0; some &= some - 1 {
+			if !p.visit() {
+				return -1
+			}
 			if s := t.slots[i*64+bits.TrailingZeros64(some)]; s.idle() || s.unhint() {
 				return s.index
 			}
-		}
-		if some != 0 {
-			return -1
 		}
 		i++
 	}
@@ -84,9 +85,6 @@ func (p *Pool[T]) lastIdle() int {
 		return -1
 	}
 	for i := len(t.hints) - 1; i >= 0; {
-		if !p.visit() {
-			return -1
-		}
 		head := t.heads[i/64].Load() << (63 - i%64)
 		if head == 0 {
 			i = i/64*64 - 1
@@ -94,15 +92,18 @@ func (p *Pool[T]) lastIdle() int {
 		}
 		i -= bits.LeadingZeros64(head)
 		some := t.hints[i].some()
-		for some != 0 && p.visit() {
+		if some == 0 && !p.visit() {
+			return -1
+		}
+		for some != 0 {
+			if !p.visit() {
+				return -1
+			}
 			bit := 63 - bits.LeadingZeros64(some)
 			if s := t.slots[i*64+bit]; s.idle() || s.unhint() {
 				return s.index
 			}
 			some &^= 1 << bit
-		}
-		if some != 0 {
-			return -1
 		}
 		i--
 	}
@@ -112,10 +113,11 @@ func (p *Pool[T]) lastIdle() int {
 // takeIdle takes an idle slot for a waiter. It returns nil if there is none, or
 // this holding of the lock has had its visits.
 func (p *Pool[T]) takeIdle() (*handle[T], word) {
-	for i := p.idleFrom(0); i >= 0 && p.visit(); i = p.idleFrom(0) {
+	for i := p.idleFrom(0); i >= 0; i = p.idleFrom(0) {
 		if h, lease := p.takeSlot(p.slot(i)); h != nil {
 			return h, lease
 		}
+		p.visit() // a Pop was faster
 	}
 	return nil, 0
 }

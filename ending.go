@@ -4,7 +4,7 @@ package pools
 type ending struct {
 	closed  bool
 	closers int           // Closes that wait
-	done    chan struct{} // closed when the pool is, nothing is open, every call is over or abandoned, and all is told
+	done    chan struct{} // closed when the pool is, nobody waits, nothing is open, every call is over or abandoned, and all is told
 	over    bool          // done is closed
 }
 
@@ -23,7 +23,7 @@ func (e *ending) end() {
 
 // checkEnd tells Close when nothing is left.
 func (p *Pool[T]) checkEnd() {
-	if p.closed && p.taken() == p.in[hung] && p.calls.running == 0 && p.happened == nil && p.reports.Load() == 0 && !p.ending.over {
+	if p.closed && p.queue.len == 0 && p.taken() == p.in[hung] && p.calls.running == 0 && p.happened == nil && p.reports.Load() == 0 && !p.ending.over {
 		p.ending.end()
 		p.keeper.stop()
 		p.alarm.stop()

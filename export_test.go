@@ -41,6 +41,24 @@ func SetPauseLocked(step string, f func()) (end func()) {
 	return func() { pause.Store(nil) }
 }
 
+// SetBatch makes the slices of bulk work that long. No pool may be in use
+// meanwhile.
+func SetBatch(visits int) (end func()) {
+	before := batch
+	batch = visits
+	return func() { batch = before }
+}
+
+// MostVisits returns how many slots, calls and waiters one holding of the lock
+// has visited at the most since it was last asked.
+func MostVisits[T any](p *Pool[T]) int {
+	p.lock()
+	defer p.unlock()
+	most := p.most
+	p.most = 0
+	return most
+}
+
 // NumberCalls has the pool's calls numbered from the one after last.
 func NumberCalls[T any](p *Pool[T], last uint64) {
 	p.lock()

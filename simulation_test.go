@@ -178,6 +178,9 @@ func (s *simulation) run(t *testing.T) {
 	}
 	fmt.Fprintf(&s.history, "unit %v, held up for up to %v\n", s.unit, s.longest)
 	defer pools.SetPauses(s.holdUp)()
+	if s.r.IntN(3) == 0 {
+		defer pools.SetBatch(1 + s.r.IntN(8))()
+	}
 	s.group = new(pools.Group)
 	for _, name := range []string{"a", "b"} {
 		side := &side{simulation: s, name: name}

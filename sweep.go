@@ -28,15 +28,19 @@ func (p *Pool[T]) sweepIdle(to state, all bool) {
 // sweepOn does a slice of the sweep under way.
 func (p *Pool[T]) sweepOn() {
 	for w := &p.sweep; w.to != vacant; {
+		if p.spent() {
+			p.gate.set(gateSweeping, true)
+			p.again()
+			return
+		}
 		i := p.idleFrom(w.next)
+		if i < 0 && p.spent() {
+			continue // not all was looked at
+		}
 		if j := p.stales.next(w.next); w.to == suspected && j >= 0 && (i < 0 || j < i) {
 			i = j
 		}
 		switch {
-		case p.spent():
-			p.gate.set(gateSweeping, true)
-			p.again()
-			return
 		case i >= 0:
 			p.visit()
 			s := p.slot(i)
