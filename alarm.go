@@ -14,7 +14,7 @@ func (p *Pool[T]) onAlarm() {
 			if p.paused {
 				reason = ErrPaused
 			}
-			if !p.visit() {
+			if !p.visits.visit() {
 				p.again()
 				break
 			}

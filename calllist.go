@@ -52,16 +52,13 @@ func (l *callList) remove(c *call) {
 }
 
 // age notes which calls have run for at least that long: they may hang. A call
-// that counts as slow stays so. It looks at no more than most calls, and
-// returns how many it looked at.
-func (l *callList) age(now, bound int64, most int) (looked int) {
-	for c := l.young; c != nil && looked < most && now-c.since >= bound; c = l.young {
+// that counts as slow stays so.
+func (l *callList) age(now, bound int64, v *visits) {
+	for c := l.young; c != nil && now-c.since >= bound && v.visit(); c = l.young {
 		c.slow = true
 		l.slow++
 		l.young = c.next
-		looked++
 	}
-	return looked
 }
 
 // fresh is how many calls are not slow.

@@ -73,13 +73,6 @@ func (p *Pool[T]) alwaysChecks() bool {
 	return p.settings.CheckAfter == Always && p.connector.Check != nil
 }
 
-// makeStale has an idle connection checked before it is lent.
-func (p *Pool[T]) makeStale(s *slot[T], w word) {
-	if w.state() == idle {
-		p.move(&s.cell, w, w.with(stale))
-	}
-}
-
 // suspectIdle has idle connections checked before they are lent, since
 // another one broke: all of them, or, when that may have been the fault of its
 // user (a timeout, a cancellation), those that were idle at the keeper's last
@@ -94,9 +87,9 @@ func (p *Pool[T]) suspectIdle(all bool) {
 	p.sweepIdle(suspected, all)
 }
 
-// checksSpent reports whether the time budget for checks is.
-func (p *Pool[T]) checksSpent() bool {
-	return p.failingSince != 0 && p.now()-p.failingSince >= int64(p.settings.CheckTimeout)
+// spent reports whether the time budget for checks is.
+func (c *checks) spent(now int64, budget time.Duration) bool {
+	return c.failingSince != 0 && now-c.failingSince >= int64(budget)
 }
 
 // startChecks has stale connections checked, one for each waiter that nothing
@@ -105,7 +98,7 @@ func (p *Pool[T]) startChecks() {
 	if p.queue.len == 0 {
 		return
 	}
-	spent := p.checksSpent()
+	spent := p.checks.spent(p.now(), p.settings.CheckTimeout)
 	slots := p.table.Load().slots
 	// A Reset, or the keeper's check, may hang beside a connection that would
 	// be found alive at once: only checks for waiters help waiters.
@@ -114,7 +107,7 @@ func (p *Pool[T]) startChecks() {
 		if j := p.suspects.first(); !spent && j >= 0 && (i < 0 || j < i) {
 			i = j
 		}
-		if i < 0 || !p.visit() {
+		if i < 0 || !p.visits.visit() {
 			break
 		}
 		s := slots[i]
@@ -128,7 +121,7 @@ func (p *Pool[T]) startChecks() {
 	// and the keeper checks it.
 	for spent && !p.pace.down() && p.taken() >= p.settings.Size && p.queue.len > p.forWaiters+p.in[opening]+p.in[closing] {
 		i := p.suspects.first()
-		if i < 0 || !p.visit() {
+		if i < 0 || !p.visits.visit() {
 			break
 		}
 		p.takeOut(slots[i], slots[i].word.load())

@@ -96,7 +96,7 @@ func (c Conn[T]) ID() string {
 	if c.handle == nil {
 		return ""
 	}
-	return c.handle.pool.id(c.handle.conn)
+	return connectionID(c.handle.pool.name, c.handle.conn.number)
 }
 
 // Age returns how long ago the connection was opened; 0 for a zero Conn.

@@ -21,6 +21,12 @@ type filler struct {
 	number uint64 // among the pool's calls, for tests that hold them up
 }
 
+// newFiller has a number among the calls, for tests that hold it up.
+func (cs *calls) newFiller() *filler {
+	cs.begun++
+	return &filler{wake: make(chan struct{}, 1), number: cs.begun}
+}
+
 func (f *filler) tell(err error) {
 	if err != nil {
 		f.err = err

@@ -54,8 +54,8 @@ func SetBatch(visits int) (end func()) {
 func MostVisits[T any](p *Pool[T]) int {
 	p.lock()
 	defer p.unlock()
-	most := p.most
-	p.most = 0
+	most := p.visits.most
+	p.visits.most = 0
 	return most
 }
 

@@ -19,7 +19,7 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 		defer p.unlock()
 		return fieldError("Fill", "n is %d; give a number from 0 to the pool's Size, %d", n, size)
 	}
-	f := p.newFiller()
+	f := p.calls.newFiller()
 	p.addFill(f)
 	defer func() {
 		p.lock()
@@ -74,12 +74,6 @@ func (p *Pool[T]) filled(f *filler, n int) (bool, error) {
 		return open >= n, nil
 	}
 	return true, &fillError{p.name, open, n, err}
-}
-
-// newFiller has a number among the calls, for tests that hold it up.
-func (p *Pool[T]) newFiller() *filler {
-	p.calls.begun++
-	return &filler{wake: make(chan struct{}, 1), number: p.calls.begun}
 }
 
 // fillError says how far a Fill came.

@@ -41,3 +41,6 @@ func (g *gate) set(bits uint32, on bool) {
 		g.bits.Store(now &^ bits)
 	}
 }
+
+// mayTake reports whether a newcomer may take what is idle.
+func (g *gate) mayTake() bool { return g.load()&(gateMade|popsStop) == gateMade }

@@ -17,7 +17,7 @@ func (p *Pool[T]) settle() { // model: settle
 	if p.racer == nil {
 		p.gate.set(gateRacing, false)
 		for w := p.oldest(nil); w != nil && !p.gate.has(gatePaused|gateSweeping); w = p.oldest(nil) {
-			h, lease := p.takeIdle()
+			h, lease := p.takeIdle(&p.visits)
 			if h == nil {
 				break
 			}
@@ -27,7 +27,7 @@ func (p *Pool[T]) settle() { // model: settle
 	p.gate.set(gateQueueing, p.queue.len > 0)
 	p.calmQueue()
 	p.provide()
-	if p.spent() && p.queue.len > 0 {
+	if p.visits.spent() && p.queue.len > 0 {
 		p.again()
 	}
 }
@@ -69,7 +69,7 @@ func (p *Pool[T]) hope() bool {
 	if p.probing {
 		opens--
 	}
-	if p.checksSpent() {
+	if p.checks.spent(p.now(), p.settings.CheckTimeout) {
 		open -= p.in[suspected]
 	}
 	return opens > 0 || open > 0 || p.pace.doubtful
@@ -127,7 +127,7 @@ func (p *Pool[T]) refuse(w *waiter[T], reason error) {
 // refuseAll ends every wait but the racer's.
 func (p *Pool[T]) refuseAll(reason error) {
 	for w := p.oldest(p.racer); w != nil; w = p.oldest(p.racer) {
-		if !p.visit() {
+		if !p.visits.visit() {
 			p.again()
 			return
 		}
@@ -142,7 +142,7 @@ func (p *Pool[T]) refuseAll(reason error) {
 func (p *Pool[T]) oldest(skip *waiter[T]) *waiter[T] {
 	for w := p.queue.first; w != nil; {
 		next := w.next
-		if w != skip && w != p.racer && w.ended() && p.visit() {
+		if w != skip && w != p.racer && w.ended() && p.visits.visit() {
 			p.endWait(w) // it will wake by its own ctx
 		} else if w != skip {
 			return w
@@ -220,3 +220,6 @@ func (p *Pool[T]) openErrNow() error {
 	}
 	return nil
 }
+
+// again has the rest of some bulk work done soon.
+func (p *Pool[T]) again() { p.alarm.by(p.now(), p.now()) }

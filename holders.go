@@ -47,7 +47,7 @@ func (p *Pool[T]) Connections() iter.Seq[Connection] {
 		texts := make(map[[stackDepth]uintptr]string) // mostly they are few
 		for _, g := range all {
 			c := Connection{
-				ID: p.id(g.conn), Slot: g.slot, State: stateNames[g.word.state()],
+				ID: connectionID(p.name, g.conn.number), Slot: g.slot, State: stateNames[g.word.state()],
 				Age: time.Duration(now - g.conn.openedAt), Uses: uses(g.word, g.conn.before),
 				For: time.Duration(now - g.since),
 			}

@@ -92,8 +92,8 @@ func (p *Pool[T]) start(kind callKind, j job, values context.Context, timeout ti
 	p.starting = append(p.starting, c)
 }
 
-// run calls the job's function.
-func (p *Pool[T]) run(c *call) {
+// runCall calls the job's function.
+func (p *Pool[T]) runCall(c *call) {
 	pauseCall("call", c.number)
 	name := c.kind.String()
 	ctx, cancel := context.WithCancelCause(c.values)
@@ -147,17 +147,17 @@ func (p *Pool[T]) callOver(c *call, err error) {
 		p.calls.abandoned.remove(c)
 		c.job.late(c, err)
 	} else {
-		p.endCall(c)
+		p.calls.end(c)
 		c.job.done(c, err)
 	}
 	p.callEnded()
 }
 
-// endCall notes that a call has returned or is abandoned.
-func (p *Pool[T]) endCall(c *call) {
+// end notes that a call has returned or is abandoned.
+func (cs *calls) end(c *call) {
 	c.over = true
-	p.calls.running--
-	if list := p.calls.list(c.kind); list != nil {
+	cs.running--
+	if list := cs.list(c.kind); list != nil {
 		list.remove(c)
 	}
 }
@@ -186,7 +186,7 @@ func (p *Pool[T]) abandon(c *call) {
 	if c.over {
 		return
 	}
-	p.endCall(c)
+	p.calls.end(c)
 	// Beside the slots there is room for Size abandoned calls. A further one
 	// keeps its slot, or a server that hangs would gather connections without
 	// bound.

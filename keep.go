@@ -36,13 +36,12 @@ type keeping struct {
 	asked       int64 // while it looks: when it is to look again; 0: not asked
 }
 
-// setEvery says how often the keeper looks: some times within the shortest
-// time that it keeps.
-func (p *Pool[T]) setEvery() {
-	s := &p.settings
+// lookEvery is how often the keeper looks: some times within the shortest time
+// that it keeps. checks says whether the connector has a Check.
+func (s *Settings) lookEvery(checks bool) time.Duration {
 	shortest := looksWithin * longestLook
 	kept := []time.Duration{s.MaxLifetime, s.IdleTimeout, s.LeakAfter}
-	if p.connector.Check != nil {
+	if checks {
 		kept = append(kept, s.KeepAlive, s.CheckAfter)
 	}
 	for _, d := range kept {
@@ -50,7 +49,7 @@ func (p *Pool[T]) setEvery() {
 			shortest = min(shortest, d)
 		}
 	}
-	p.every = max(shortest/looksWithin, shortestLook)
+	return max(shortest/looksWithin, shortestLook)
 }
 
 // onKeeper is the keeper's look, and when to look next.
@@ -92,7 +91,7 @@ func (p *Pool[T]) calmDown() {
 		return
 	}
 	p.calmedAt = p.now()
-	p.sampleMore()
+	p.sampling.more(p.now())
 	p.search.calm()
 }
 
@@ -137,7 +136,7 @@ func (p *Pool[T]) look() *look[T] {
 
 // slot returns a slot of the table, or nil beyond its end.
 func (l *look[T]) slot(i int) *slot[T] {
-	if !l.p.visit() {
+	if !l.p.visits.visit() {
 		l.p.yield()
 		l.now = l.p.now()
 	}
@@ -179,7 +178,7 @@ func (l *look[T]) seeLent(s *slot[T], w word) {
 		p.happen(Event{Kind: EventLeaked, Took: time.Duration(l.now - s.seenAt)}, s.conn, s.takerOf(w))
 	}
 	letGo := l.due(s.seenAt + letGoAfter)
-	s.expired = l.due(p.lifeEnds(s))
+	s.expired = l.due(s.lifeEnds(p.settings.MaxLifetime))
 	if w.state() == held && (letGo || s.expired) {
 		// Only the holder could change the word meanwhile, and its swap fails
 		// from now on; it then waits for this lock.
@@ -214,9 +213,9 @@ func (l *look[T]) expires(s *slot[T], w word) bool {
 	p := l.p
 	why := Reason(0)
 	switch {
-	case l.due(p.lifeEnds(s)):
+	case l.due(s.lifeEnds(p.settings.MaxLifetime)):
 		why = ReasonLifetime
-	case p.usedUp(s, w):
+	case s.usedUp(w, p.settings.MaxUses):
 		why = ReasonUses
 	}
 	// Those that were used together are due together: half of them at once,
@@ -257,7 +256,7 @@ func (l *look[T]) checks(s *slot[T], w word) {
 		l.idles--
 		return
 	}
-	if after == Always || after > 0 && l.due(known+int64(after)) {
-		p.makeStale(s, w)
+	if (after == Always || after > 0 && l.due(known+int64(after))) && w.state() == idle {
+		p.move(&s.cell, w, w.with(stale))
 	}
 }

@@ -3,6 +3,7 @@ package pools
 import (
 	"math/bits"
 	"math/rand/v2"
+	"time"
 )
 
 // How a connection leaves its slot: why it must, who may take it out, and what
@@ -19,7 +20,7 @@ func (p *Pool[T]) mustLeave(s *slot[T]) Reason {
 		return ReasonResize
 	case s.expired:
 		return ReasonLifetime
-	case p.usedUp(s, s.word.load()):
+	case s.usedUp(s.word.load(), p.settings.MaxUses):
 		return ReasonUses
 	case s.refreshAt != 0 && s.refreshAt <= p.now():
 		if p.mayReplace() {
@@ -31,8 +32,7 @@ func (p *Pool[T]) mustLeave(s *slot[T]) Reason {
 }
 
 // usedUp reports whether a connection has been lent MaxUses times.
-func (p *Pool[T]) usedUp(s *slot[T], w word) bool {
-	most := p.settings.MaxUses
+func (s *slot[T]) usedUp(w word, most int) bool {
 	return most != NoLimit && w.lease()-s.conn.before >= uint64(most)
 }
 
@@ -49,11 +49,11 @@ func (p *Pool[T]) mayReplace() bool {
 // lifeEnds returns when a connection's lifetime is over: up to a tenth earlier
 // than MaxLifetime, each connection by a different amount, so that those that
 // were opened together do not close together.
-func (p *Pool[T]) lifeEnds(s *slot[T]) int64 {
-	life := int64(p.settings.MaxLifetime)
-	if p.settings.MaxLifetime == Never {
+func (s *slot[T]) lifeEnds(most time.Duration) int64 {
+	if most == Never {
 		return int64(longest)
 	}
+	life := int64(most)
 	// Multiples of the golden ratio lie evenly, however many there are.
 	share := s.conn.number*0x9E3779B97F4A7C15 + lifetimeSalt
 	early, _ := bits.Mul64(uint64(life/10), share) // the tenth's share of 2^64
@@ -68,6 +68,29 @@ var lifetimeSalt = rand.Uint64()
 // faster.
 func (p *Pool[T]) takeOut(s *slot[T], w word) bool {
 	return p.move(&s.cell, w, w.with(returning))
+}
+
+// takeOutUnused takes an unused slot for the pool, to close its connection. It
+// returns nil if there is none. If this holding of the lock has had its visits
+// it returns nil, too, and the next settle goes on.
+func (p *Pool[T]) takeOutUnused() *slot[T] {
+	for !p.visits.spent() {
+		i := p.table.Load().lastIdle(&p.visits)
+		if i < 0 {
+			i = p.anyUnchecked()
+		}
+		if i < 0 {
+			break
+		}
+		p.visits.visit()
+		if s := p.slot(i); p.takeOut(s, s.word.load()) {
+			return s
+		}
+	}
+	if p.visits.spent() {
+		p.again()
+	}
+	return nil
 }
 
 // shed closes surplus idle connections. It is called when there may be more

@@ -14,12 +14,12 @@ type guard[T any] struct {
 	epoch time.Time // the pool's clock begins
 	at    int64     // what now returned since mu was locked; 0: it was not called
 
-	visits int // of slots, calls and waiters since mu was locked, see bulk.go
-	most   int // visits in one holding of the lock, for tests
+	visits visits // of slots, calls and waiters, see bulk.go
 
 	told     tokens[T]   // waiters whose tokens are to be sent
 	happened []happening // events that are to be told
 	starting []*call     // calls that are to begin
+	run      func(*call) // begins one; set by New
 }
 
 const lockTries = 200
@@ -50,7 +50,7 @@ func (g *guard[T]) now() int64 {
 
 // unlockMu unlocks mu. What it returns must be told.
 func (g *guard[T]) unlockMu() (tokens[T], []happening, []*call) {
-	g.most, g.visits = max(g.most, g.visits), 0
+	g.visits = visits{most: max(g.visits.most, g.visits.now)}
 	told, happened, starting := g.told, g.happened, g.starting
 	g.told, g.happened, g.starting, g.at = tokens[T]{}, nil, nil, 0
 	g.mu.Unlock()
@@ -107,7 +107,7 @@ func (t telling[T]) tell() {
 func (t telling[T]) begin() {
 	t.tokens.send()
 	for _, c := range t.starting {
-		go t.pool.run(c)
+		go t.pool.guard.run(c)
 	}
 }
 
@@ -126,4 +126,11 @@ func (t telling[T]) tellEvents() {
 		}
 	}()
 	t.report.tell()
+}
+
+// yield lets others have the lock between two slices. An Observer that panics
+// then is logged: bulk work is not left half done for it.
+func (p *Pool[T]) yield() {
+	p.unlockOwn()
+	p.lock()
 }

@@ -133,7 +133,11 @@ func (o *Observer) of(kind EventKind) func(Event) {
 	return o.Event
 }
 
-func (p *Pool[T]) observes(kind EventKind) bool { return p.settings.Observer.of(kind) != nil }
+// wants reports whether it is to be told of a kind of event.
+func (o *Observer) wants(kind EventKind) bool { return o.of(kind) != nil }
+
+// everyUse reports whether it is to be told of each use.
+func (o *Observer) everyUse() bool { return o.wants(EventPopped) || o.wants(EventPushed) }
 
 // report is events with those that are to be told of them.
 type report struct {

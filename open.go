@@ -74,15 +74,15 @@ func (p *Pool[T]) startOpens() {
 		p.pace.waits(w.since, p.now(), p.in[opening], p.settings.Size)
 	}
 	if p.pace.overstayed {
-		p.visits += p.calls.opens.age(p.now(), p.pace.slowOpen(), batch-p.visits)
-		p.visits += p.calls.resets.age(p.now(), p.pace.slowReset(), batch-p.visits)
+		p.calls.opens.age(p.now(), p.pace.slowOpen(), &p.visits)
+		p.calls.resets.age(p.now(), p.pace.slowReset(), &p.visits)
 	}
 	for p.pace.may(p.now(), p.in[opening]) && p.wanted() > 0 {
 		s := p.vacantSlot()
 		if s == nil {
 			return
 		}
-		if !p.visit() {
+		if !p.visits.visit() {
 			p.again()
 			return
 		}
@@ -172,7 +172,7 @@ func (j *openJob[T]) awaitTurn(ctx context.Context) bool {
 func (j *openJob[T]) done(c *call, err error) {
 	p := j.p
 	if err == nil {
-		p.adopt(j.slot, j.resource)
+		j.adopt()
 		took := time.Duration(p.now() - j.began)
 		p.pace.opened(took, p.settings.Size)
 		p.openTimes.add(int64(took), 1)
@@ -186,7 +186,7 @@ func (j *openJob[T]) done(c *call, err error) {
 		case j.stopped && !c.abandoned:
 			err = nil // the server has not failed
 		case !p.closed:
-			p.openFailed(err, j.began)
+			j.failed(err)
 		}
 	}
 	if j.told != nil {
@@ -208,12 +208,13 @@ func (j *openJob[T]) late(c *call, _ error) {
 	}
 }
 
-// adopt makes resource the connection of the slot.
-func (p *Pool[T]) adopt(s *slot[T], resource T) {
+// adopt makes the resource the connection of the slot.
+func (j *openJob[T]) adopt() {
+	p, s := j.p, j.slot
 	p.opened++
 	p.put(&s.cell, returning)
 	s.conn = &connection[T]{
-		resource: resource,
+		resource: j.resource,
 		number:   connections.Add(1),
 		openedAt: p.now(),
 		before:   s.word.load().lease(),
@@ -232,15 +233,14 @@ func (p *Pool[T]) adopt(s *slot[T], resource T) {
 	}
 }
 
-// openFailed notes that an open, begun at that time, has failed with all its
-// tries.
-func (p *Pool[T]) openFailed(err error, began int64) {
-	now := p.now()
-	news := p.pace.failed(began, now, p.settings.ReconnectSleep, randomly)
+// failed notes that the open has failed with all its tries.
+func (j *openJob[T]) failed(err error) {
+	p, now := j.p, j.p.now()
+	news := p.pace.failed(j.began, now, p.settings.ReconnectSleep, randomly)
 	p.openErrors++
 	p.openErr, p.openErrAt = err, now
 	p.happen(Event{
-		Kind: EventOpenFailed, Took: time.Duration(now - began), Err: err,
+		Kind: EventOpenFailed, Took: time.Duration(now - j.began), Err: err,
 		Count: p.pace.failures, RetryIn: time.Duration(p.pace.probeAt - now),
 	}, nil, nil)
 	if news {

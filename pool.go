@@ -17,7 +17,7 @@ type Pool[T any] struct {
 	// Read by every Pop and Push, seldom written.
 	gate gate
 	search[T]
-	sampling atomic.Uint64 // which uses are timed, see sampled; written under the lock
+	sampling sampling
 
 	// Set by New.
 	name      string
@@ -49,7 +49,6 @@ type Pool[T any] struct {
 	keeping
 	steering
 	news
-	timing
 	ending
 	counters
 }
@@ -79,11 +78,12 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 	p.epoch = time.Now().Add(-1)
 	p.alarm, p.keeper = newTimer(p, (*Pool[T]).onAlarm), newTimer(p, (*Pool[T]).onKeeper)
 	p.calls.until, p.calls.endOpens = context.WithCancelCause(context.Background())
+	p.guard.run = p.runCall
 	p.pace = newPace()
 	p.ending.done = make(chan struct{})
 	p.refreshed = 1
 	if !unsampled.Load() {
-		p.sampling.Store(everySample)
+		p.sampling.all()
 	}
 	p.gate.set(gateMade, true)
 	p.lock()
@@ -99,7 +99,7 @@ func (p *Pool[T]) Pop(ctx context.Context) (Conn[T], error) {
 	if p.gate.load()&popsLook == gateMade && ctx.Err() == nil {
 		if h, lease := p.take(); h != nil {
 			conn := Conn[T]{h, lease}
-			if p.sampled(h, lease) {
+			if p.sampling.sampled(h.slot.index, lease) {
 				p.lend(conn, 0)
 			}
 			return conn, nil
@@ -127,7 +127,7 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 		defer p.unlock()
 		return Conn[T]{}, p.failure(p.now(), ended)
 	}
-	if p.mayTake() {
+	if p.gate.mayTake() {
 		if conn, ok := p.takeConn(); ok {
 			return conn, nil
 		}
@@ -135,14 +135,11 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 	return p.wait(ctx)
 }
 
-// mayTake reports whether a newcomer may take what is idle.
-func (p *Pool[T]) mayTake() bool { return p.gate.load()&(gateMade|popsStop) == gateMade }
-
 // TryPop takes an idle connection if there is one. It never waits, opens or
 // checks, so it takes none that would have to be checked first: with CheckAfter
 // Always it finds nothing.
 func (p *Pool[T]) TryPop() (Conn[T], bool) {
-	if !p.mayTake() {
+	if !p.gate.mayTake() {
 		return Conn[T]{}, false
 	}
 	return p.takeConn()

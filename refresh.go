@@ -61,7 +61,7 @@ func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
 	p.lock()
 	defer p.unlock()
 	p.refreshed++
-	r := &refresh{filler: *p.newFiller(), generation: p.refreshed, left: p.taken() - p.in[hung]}
+	r := &refresh{filler: *p.calls.newFiller(), generation: p.refreshed, left: p.taken() - p.in[hung]}
 	if r.left == 0 || p.closed {
 		return r
 	}
@@ -69,7 +69,7 @@ func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
 	p.addRefresh(r)
 	began, gap, turn := p.now(), int64(over)/int64(r.left), int64(0)
 	for i := 0; i < len(p.table.Load().slots); i++ {
-		if !p.visit() {
+		if !p.visits.visit() {
 			p.yield()
 		}
 		if s := p.slot(i); s != nil && s.generation != 0 && s.generation < r.generation {
@@ -115,7 +115,7 @@ type turns struct {
 func (p *Pool[T]) takeTurns() (next int64) {
 	next = p.now() + int64(longestLook)
 	for again := true; len(p.refreshes) > 0; {
-		if !p.visit() {
+		if !p.visits.visit() {
 			p.yield()
 		}
 		t := &p.turns

@@ -36,7 +36,7 @@ func AtRest[T any](p *Pool[T]) error {
 	wrong(live != n, "%d waiters' ctx ended and they are still there", n-live)
 	if n > 0 && !p.closed {
 		wrong(are[idle] > 0 && !p.paused, "%d wait beside %d idle ones", n, are[idle])
-		wrong(are[stale]+are[suspected] > 0 && p.forWaiters < n && !p.paused && !p.checksSpent(), "%d wait beside %d that should be checked", n, are[stale]+are[suspected])
+		wrong(are[stale]+are[suspected] > 0 && p.forWaiters < n && !p.paused && !p.checks.spent(p.now(), p.settings.CheckTimeout), "%d wait beside %d that should be checked", n, are[stale]+are[suspected])
 		room := p.settings.Size - p.taken()
 		hopes := p.in[opening] + p.aboutIdle()
 		if p.failingSince != 0 {

@@ -20,7 +20,7 @@ func (p *Pool[T]) RevokeAll() int {
 // yields the lock between slices.
 func (p *Pool[T]) revokeAll() (n int) {
 	for i := 0; ; i++ {
-		if !p.visit() {
+		if !p.visits.visit() {
 			p.yield()
 		}
 		s := p.slot(i)

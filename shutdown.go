@@ -96,7 +96,7 @@ type leftover[T any] struct {
 func (p *Pool[T]) left() *leftover[T] {
 	l := &leftover[T]{now: p.now(), telling: int(p.reports.Load())}
 	for i := 0; ; i++ {
-		if !p.visit() {
+		if !p.visits.visit() {
 			p.yield()
 		}
 		s := p.slot(i)

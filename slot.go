@@ -98,8 +98,6 @@ var (
 	process     = fmt.Sprintf("%06x", rand.N(1<<24)) // tells processes apart in IDs
 )
 
-func (p *Pool[T]) id(c *connection[T]) string { return connectionID(p.name, c.number) }
-
 func connectionID(pool string, number uint64) string {
 	return pool + "-" + process + "-" + strconv.FormatUint(number, 10)
 }

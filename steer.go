@@ -139,9 +139,9 @@ func (p *Pool[T]) apply(s Settings) {
 	p.settings = s
 	p.version++
 	p.gate.set(gateTracking, s.TrackHolders)
-	p.gate.set(gateObserving, p.observes(EventWaited))
-	if p.everyUse() {
-		p.sampling.Store(everySample)
+	p.gate.set(gateObserving, s.Observer.wants(EventWaited))
+	if s.Observer.everyUse() {
+		p.sampling.all()
 	}
 	p.gate.set(gateCareful, p.connector.Broken != nil || p.connector.Reset != nil || p.alwaysChecks() || s.MaxUses != NoLimit)
 	if t := p.table.Load(); t == nil || len(t.slots) < s.Size {
@@ -149,7 +149,7 @@ func (p *Pool[T]) apply(s Settings) {
 		p.resize(s.Size)
 	}
 	p.shed()
-	p.setEvery()
+	p.every = s.lookEvery(p.connector.Check != nil)
 	p.lackIdle = 0 // the next look knows
 	if p.alwaysChecks() {
 		p.sweepIdle(stale, true)

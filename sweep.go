@@ -28,13 +28,13 @@ func (p *Pool[T]) sweepIdle(to state, all bool) {
 // sweepOn does a slice of the sweep under way.
 func (p *Pool[T]) sweepOn() {
 	for w := &p.sweep; w.to != vacant; {
-		if p.spent() {
+		if p.visits.spent() {
 			p.gate.set(gateSweeping, true)
 			p.again()
 			return
 		}
-		i := p.idleFrom(w.next)
-		if i < 0 && p.spent() {
+		i := p.table.Load().idleFrom(w.next, &p.visits)
+		if i < 0 && p.visits.spent() {
 			continue // not all was looked at
 		}
 		if j := p.stales.next(w.next); w.to == suspected && j >= 0 && (i < 0 || j < i) {
@@ -42,7 +42,7 @@ func (p *Pool[T]) sweepOn() {
 		}
 		switch {
 		case i >= 0:
-			p.visit()
+			p.visits.visit()
 			s := p.slot(i)
 			if word := s.word.load(); word.unused() && (w.all || s.sinceSeen(word)) {
 				p.move(&s.cell, word, word.with(w.to))

@@ -76,7 +76,7 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 func (p *Pool[T]) dropEnded() {
 	w := p.queue.looked
 	for range p.queue.len {
-		if !p.visit() {
+		if !p.visits.visit() {
 			break
 		}
 		if w == nil {
