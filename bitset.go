@@ -4,7 +4,7 @@ import "math/bits"
 
 // bitset is a set of small numbers that finds its smallest member in a few
 // steps, however many members it has: each bit of a level says whether a word
-// of the level below has any.
+// of the level below has any. Only this file writes its fields.
 type bitset struct{ levels [][]uint64 }
 
 // grow makes room for the numbers below n. It never shrinks.

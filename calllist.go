@@ -1,6 +1,7 @@
 package pools
 
-// callList is calls under way, the oldest first. Under the lock.
+// callList is calls under way, the oldest first. Under the lock. Only this file
+// writes its fields.
 type callList struct {
 	first, last *call
 	len         int

@@ -6,7 +6,8 @@ package pools
 //
 // Pops and pushes change a slot between idle, held and returning without the
 // lock. Those three, with watched and revoked, are one class: in[idle] counts
-// all of it. A snapshot tells its members apart by reading the words.
+// all of it. A snapshot tells its members apart by reading the words. Only this
+// file writes its fields.
 type census struct {
 	in    [states]int
 	slots int // in the table

@@ -13,7 +13,8 @@ import (
 // any more but closed when a waiter needs their slot. So fifty dead
 // connections cost a Pop one CheckTimeout, one close and one open.
 
-// checks are the pool's numbers about checks. Under the lock.
+// checks are the pool's numbers about checks. Under the lock. Only this file
+// writes its fields.
 type checks struct {
 	forWaiters   int   // checks under way that waiters wait for
 	byKeeper     int   // checks under way that are the keeper's

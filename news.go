@@ -16,7 +16,7 @@ const (
 )
 
 // news keeps the latest events and holds back floods of them. Under the lock,
-// but for reports.
+// but for reports. Only this file writes its fields.
 type news struct {
 	past    []happening // the latest of the rare ones, a ring
 	oldest  int         // in past

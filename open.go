@@ -69,9 +69,10 @@ func (p *Pool[T]) startOpens() {
 	if p.pace.down() {
 		return // the prober alone
 	}
-	p.pace.overstayed = false
 	if w := p.queue.first; w != nil && p.taken() < p.settings.Size {
 		p.pace.waits(w.since, p.now(), p.in[opening], p.settings.Size)
+	} else {
+		p.pace.nobodyWaits()
 	}
 	if p.pace.overstayed {
 		p.calls.opens.age(p.now(), p.pace.slowOpen(), &p.visits)

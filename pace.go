@@ -20,7 +20,8 @@ import (
 //     takes: the running opens hang, or uses are long.
 //
 // When an open has failed with all its tries the server counts as down. Then
-// only the prober tries, one open at a time, after pauses that grow.
+// only the prober tries, one open at a time, after pauses that grow. Only this
+// file writes its fields.
 type pace struct {
 	window     int
 	widenedAt  int64
@@ -131,6 +132,9 @@ func (p *pace) waits(since, now int64, running, size int) {
 		p.widen(size)
 	}
 }
+
+// nobodyWaits ends what waits has found.
+func (p *pace) nobodyWaits() { p.overstayed = false }
 
 // waitsUntil is when the window is to be widened for a waiter since then.
 func (p *pace) waitsUntil(since int64) int64 { return max(since, p.widenedAt) + p.slowOpen() }

@@ -51,11 +51,12 @@ func (w *waiter[T]) ended() bool {
 	}
 }
 
-// queue is the waiters, oldest first. Under the lock.
+// queue is the waiters, oldest first. Under the lock. Only this file writes its
+// fields.
 type queue[T any] struct {
 	first, last *waiter[T]
 	len         int
-	looked      *waiter[T] // where dropEnded goes on; nil: at the first
+	looked      *waiter[T] // where scan goes on; nil: at the first
 }
 
 func (q *queue[T]) append(w *waiter[T]) {
@@ -87,6 +88,24 @@ func (q *queue[T]) remove(w *waiter[T]) {
 	q.len--
 }
 
+// scan calls f, which may remove it, for each waiter. It visits a slice of them,
+// and goes on there the next time.
+func (q *queue[T]) scan(v *visits, f func(*waiter[T])) {
+	w := q.looked
+	for range q.len {
+		if !v.visit() {
+			break
+		}
+		if w == nil {
+			w = q.first
+		}
+		next := w.next
+		f(w)
+		w = next
+	}
+	q.looked = w
+}
+
 // tokens are waiters whose tokens are to be sent, in this order.
 type tokens[T any] struct{ first, last *waiter[T] }
 
@@ -111,7 +130,7 @@ func (t tokens[T]) send() {
 
 // spares are waiters for reuse, linked by next; those that were spared first
 // are reused first. Their channels were made by their pool: package-level ones
-// would break testing/synctest.
+// would break testing/synctest. Only this file writes its fields.
 type spares[T any] struct {
 	first, last *waiter[T]
 	len         int

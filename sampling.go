@@ -20,7 +20,7 @@ const (
 )
 
 // sampling says which uses are timed. It is read by every Pop and written under
-// the lock.
+// the lock. Only this file writes its fields.
 type sampling struct {
 	part atomic.Uint64
 	at   int64 // when the last use began that is timed; under the lock

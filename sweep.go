@@ -2,7 +2,7 @@ package pools
 
 // sweep makes idle connections stale or suspected: of many, slice by slice.
 // Until it is over, no Pop takes an idle connection; waiters get those that
-// come back. Under the lock.
+// come back. Under the lock. Only this file writes its fields.
 type sweep struct {
 	to   state // vacant: no sweep is under way
 	all  bool  // else only those that were idle at the keeper's last look

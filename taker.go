@@ -38,7 +38,8 @@ func newTaker(lease word) *taker {
 	return h
 }
 
-// takers counts the tracked leases by goroutine. Under the lock.
+// takers counts the tracked leases by goroutine. Under the lock. Only this file
+// writes its fields.
 type takers struct{ byGoroutine map[uint64]int }
 
 // record keeps who took a slot.

@@ -6,7 +6,8 @@ import (
 )
 
 // timer calls a function of the pool at a time, and again when it is set
-// again. It does not keep a dropped pool alive. Under the lock.
+// again. It does not keep a dropped pool alive. Under the lock. Only this file
+// writes its fields.
 type timer struct {
 	fire  func()
 	timer *time.Timer

@@ -43,7 +43,13 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 	}
 	if most := p.settings.MaxWaiting; most != NoLimit {
 		if p.queue.len >= most {
-			p.dropEnded() // they no longer count, even if they have not woken yet
+			// Those whose ctx has ended no longer count, even if they have not
+			// woken yet.
+			p.queue.scan(&p.visits, func(w *waiter[T]) {
+				if w != p.racer && w.ended() {
+					p.endWait(w)
+				}
+			})
 		}
 		if p.queue.len >= most {
 			defer p.unlock()
@@ -68,27 +74,6 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		p.waited(conn, now, err)
 	}
 	return conn, err
-}
-
-// dropEnded takes waiters whose ctx has ended out of the queue. It looks at no
-// more than a slice of them, and goes on there the next time: a queue is longer
-// than that only with a MaxWaiting that is.
-func (p *Pool[T]) dropEnded() {
-	w := p.queue.looked
-	for range p.queue.len {
-		if !p.visits.visit() {
-			break
-		}
-		if w == nil {
-			w = p.queue.first
-		}
-		next := w.next
-		if w != p.racer && w.ended() {
-			p.endWait(w) // it will wake by its own ctx
-		}
-		w = next
-	}
-	p.queue.looked = w
 }
 
 // await returns when the wait is over.

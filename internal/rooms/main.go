@@ -14,9 +14,8 @@
 // the walks of -from end there. An initializer of a package variable counts
 // for its file, but no walk passes through it.
 //
-// A struct type has an owner if its doc comment says "is the part of the pool
-// that X owns", "is owned by X" or "belongs to X". Only the file that declares
-// the type may write its fields. Calling a method of a field, such as Store of
+// A struct type has an owner if its doc comment says "Only this file writes its
+// fields.", and then no other file may. Calling a method of a field, such as Store of
 // an atomic one, does not count as a write.
 package main
 

@@ -45,8 +45,8 @@ func take(*int) {}
 
 type deep struct{ x int }
 
-// part is the part of the pool that
-// parts own.
+// part counts. Only this
+// file writes its fields.
 type part[T any] struct {
 	count, start, addressed, read int
 	sum                           T

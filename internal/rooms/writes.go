@@ -10,7 +10,7 @@ import (
 )
 
 // ownership matches the doc comment of a struct type that has an owner.
-var ownership = regexp.MustCompile(`\bis the part of the pool that\b.*\bowns?\b|\b(belongs to|is owned by)\b`)
+var ownership = regexp.MustCompile(`\bOnly this file writes its fields\b`)
 
 // findOwned records the struct types of file that have an owner.
 func (p *pkg) findOwned(file *ast.File) {
