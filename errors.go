@@ -49,7 +49,8 @@ var (
 type PopError struct {
 	Pool string
 	// Size, and the number of slots in each of three states. These need not
-	// add up to Size: see Stats for all states.
+	// add up to Size: see Stats for all states. In a pool of more than 64
+	// slots, Held and Idle may be up to 10 ms old.
 	Size, Held, Idle, Opening int
 	Own                       int           // those of Held that the popping goroutine holds; only with TrackHolders
 	Waiting                   int           // other goroutines that were waiting

@@ -23,7 +23,7 @@ func (p *Pool[T]) failure(since int64, reason error) *PopError {
 // countSlots adds what the slots are to the error of a Pop, in the goroutine of
 // that Pop. It needs no lock (but with TrackHolders), so that ten thousand
 // Pops that fail at once do not hold it for long. With many slots it counts
-// once in a while, so that one Pop that fails costs no walk.
+// every ten milliseconds, so that one Pop that fails costs no walk.
 func (p *Pool[T]) countSlots(e *PopError) {
 	slots := p.table.Load().slots
 	if len(slots) <= fewSlots {
@@ -61,7 +61,7 @@ type counted struct {
 	held, idle int
 }
 
-const countEvery = int64(time.Millisecond)
+const countEvery = int64(10 * time.Millisecond)
 
 // ctxError is the error of a ctx that has ended, alone and with its cause. It
 // calls methods of the user's, so it is not for use under the lock.

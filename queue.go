@@ -5,7 +5,10 @@ import (
 	"sync/atomic"
 )
 
-const spareWaiters = 1024 // that are kept for reuse
+const (
+	spareWaiters = 1024 // that are kept for reuse
+	scanWaiters  = 32   // that a Pop beyond MaxWaiting looks at
+)
 
 // waiter is a Pop that waits.
 type waiter[T any] struct {
@@ -88,11 +91,11 @@ func (q *queue[T]) remove(w *waiter[T]) {
 	q.len--
 }
 
-// scan calls f, which may remove it, for each waiter. It visits a slice of them,
+// scan calls f, which may remove it, for each waiter. It visits a few of them,
 // and goes on there the next time.
 func (q *queue[T]) scan(v *visits, f func(*waiter[T])) {
 	w := q.looked
-	for range q.len {
+	for range min(q.len, scanWaiters) {
 		if !v.visit() {
 			break
 		}
