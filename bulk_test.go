@@ -64,8 +64,8 @@ func (c *crowd) must(err error, allowed ...error) {
 func TestVisits(t *testing.T) {
 	const few, slice = 100, 128
 	many := 16_000
-	if testing.Short() {
-		many = 2_000
+	if testing.Short() || raceDetector {
+		many = 1_000
 	}
 	events := []struct {
 		name   string
