@@ -184,7 +184,7 @@ func (j *openJob[T]) done(c *call, err error) {
 	} else {
 		p.vacate(j.slot, c) // model: open_failed
 		switch {
-		case j.stopped && !c.abandoned:
+		case !c.abandoned && j.stopped: // an abandoned call still owns its job
 			err = nil // the server has not failed
 		case !p.closed:
 			j.failed(err)
