@@ -1,7 +1,8 @@
 package pools
 
-// The alarm serves what has a time of its own: the oldest waiter's
-// WaitTimeout, a wider window, the prober. arm in hand.go sets it.
+// The alarm is a timer for the oldest waiter's WaitTimeout, a wider window, the
+// rate of opens and the prober (arm in hand.go sets it for these), and for the
+// next slice of bulk work (again sets it to now).
 
 // onAlarm does what is due.
 func (p *Pool[T]) onAlarm() {

@@ -4,7 +4,7 @@ import "math/bits"
 
 // bitset is a set of small numbers that finds its smallest member in a few
 // steps, however many members it has: each bit of a level says whether a word
-// of the level below has any. Only this file writes its fields.
+// of the level below is not zero. Only this file writes its fields.
 type bitset struct{ levels [][]uint64 }
 
 // grow makes room for the numbers below n. It never shrinks.
@@ -14,7 +14,7 @@ func (b *bitset) grow(n int) {
 		if level == len(b.levels) {
 			b.levels = append(b.levels, nil)
 			if level > 0 && len(b.levels[level-1]) > 0 && b.levels[level-1][0] != 0 {
-				b.levels[level] = []uint64{1} // what the level below had before it grew
+				b.levels[level] = []uint64{1} // the members that the level below had before it grew
 			}
 		}
 		if more := n - len(b.levels[level]); more > 0 {

@@ -1,11 +1,11 @@
 package pools
 
-// callList is calls under way, the oldest first. Under the lock. Only this file
+// callList is a list of calls, the oldest first. Under the lock. Only this file
 // writes its fields.
 type callList struct {
 	first, last *call
 	len         int
-	slots       int   // how many of them keep their slot
+	slots       int   // the number of them that keep their slot
 	young       *call // the oldest that is not slow; nil: all are
 	slow        int
 }
@@ -52,8 +52,8 @@ func (l *callList) remove(c *call) {
 	c.next, c.prev = nil, nil
 }
 
-// age notes which calls have run for at least that long: they may hang. A call
-// that counts as slow stays so.
+// age marks the calls that have run for at least bound as slow: they may hang. A
+// slow call stays slow.
 func (l *callList) age(now, bound int64, v *visits) {
 	for c := l.young; c != nil && now-c.since >= bound && v.visit(); c = l.young {
 		c.slow = true
@@ -62,5 +62,5 @@ func (l *callList) age(now, bound int64, v *visits) {
 	}
 }
 
-// fresh is how many calls are not slow.
+// fresh is the number of calls that are not slow.
 func (l *callList) fresh() int { return l.len - l.slow }

@@ -5,19 +5,19 @@ package pools
 // the slots. Under the lock.
 //
 // Pops and pushes change a slot between idle, held and returning without the
-// lock. Those three, with watched and revoked, are one class: in[idle] counts
-// all of it. A snapshot tells its members apart by reading the words. Only this
-// file writes its fields.
+// lock. These three, with watched and revoked, are one class: in[idle] counts
+// them all. A snapshot tells them apart by reading the words. Only this file
+// writes its fields.
 type census struct {
 	in    [states]int
-	slots int // in the table
+	slots int // the length of the table
 
 	vacancies, stales, suspects bitset // the slots in these states
 
-	leases uint64 // the lease numbers of vacant slots, with those that were taken out of the table
+	leases uint64 // the sum of the lease numbers of vacant slots, including those taken out of the table
 }
 
-// class is the state under which a state is counted.
+// class maps each state to the one under which it is counted.
 var class = [states]state{
 	vacant: vacant, opening: opening, stale: stale, suspected: suspected,
 	checking: checking, resetting: resetting, closing: closing, hung: hung,
@@ -26,7 +26,7 @@ var class = [states]state{
 }
 
 // move changes a slot's word. It reports false, and changes nothing, if the
-// word is not from any more: a pop or a push was faster.
+// word is no longer from: a pop or a push was faster.
 func (c *census) move(s *cell, from, to word) bool {
 	if !s.word.swap(from, to) {
 		return false
@@ -61,14 +61,14 @@ func (c *census) set(s state) *bitset {
 	return nil
 }
 
-// put changes the state of a slot that the pool owns: nobody else changes its
-// word.
+// put changes the state of a slot that the pool owns, so that nobody else
+// changes its word.
 func (c *census) put(s *cell, to state) {
 	word := s.word.load()
 	c.move(s, word, word.with(to))
 }
 
-// resize notes that the table has so many slots now. Those that came or went
+// resize notes the new length of the table. Slots that were added or removed
 // are vacant.
 func (c *census) resize(slots int) {
 	c.vacancies.grow(slots)
@@ -87,27 +87,27 @@ func (c *census) resize(slots int) {
 // lastTaken returns the last slot that is not vacant, or -1.
 func (c *census) lastTaken() int { return c.vacancies.lastMissing(c.slots) }
 
-// taken is how many slots are not vacant.
+// taken is the number of slots that are not vacant.
 func (c *census) taken() int { return c.slots - c.in[vacant] }
 
-// alive is how many connections are open and not being closed.
+// alive is the number of connections that are open and not being closed.
 func (c *census) alive() int {
 	return c.in[idle] + c.in[stale] + c.in[suspected] + c.aboutIdle()
 }
 
-// aliveSoon counts those being opened, too.
+// aliveSoon also counts those being opened.
 func (c *census) aliveSoon() int { return c.alive() + c.in[opening] }
 
-// aboutIdle is how many resets and checks are running: their connections will
-// be idle soon.
+// aboutIdle is the number of resets and checks that are running: their
+// connections will be idle soon.
 func (c *census) aboutIdle() int { return c.in[checking] + c.in[resetting] }
 
 // anyUnchecked returns a slot whose connection is to be checked before it is
 // lent, or -1.
 func (c *census) anyUnchecked() int { return max(c.stales.first(), c.suspects.first()) }
 
-// excess is how many connections have to be closed because Size was lowered.
-// Opens do not count before they have succeeded: a connection that is there is
-// worth more than one whose open may hang. Hung calls that keep their slot
-// count, since the server may still see their connections.
+// excess is the number of surplus connections, which have to be closed because
+// Size was lowered. Opens do not count before they have succeeded: an open
+// connection is worth more than one whose open may hang. Hung calls that keep
+// their slot count, since the server may still see their connections.
 func (c *census) excess(size int) int { return c.alive() + c.in[hung] - size }

@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// A check is made when a waiter needs a stale connection (idle for CheckAfter,
-// or suspected), and by the keeper: after KeepAlive, and for those that are
-// suspected. All checks for waiters share one time budget: once they have
-// failed for CheckTimeout, suspected connections are not checked for waiters
-// any more but closed when a waiter needs their slot. So fifty dead
-// connections cost a Pop one CheckTimeout, one close and one open.
+// A connection is checked when a waiter needs one that is stale (idle for
+// CheckAfter, or suspected), and by the keeper, after KeepAlive or if it is
+// suspected. All checks for waiters share one time budget: once they have failed
+// for CheckTimeout, suspected connections are no longer checked for waiters, but
+// closed when a waiter needs their slot. So fifty dead connections cost a Pop
+// one CheckTimeout, one close and one open.
 
 // checks are the pool's numbers about checks. Under the lock. Only this file
 // writes its fields.
 type checks struct {
-	forWaiters   int   // checks under way that waiters wait for
-	byKeeper     int   // checks under way that are the keeper's
-	failingSince int64 // since when checks for waiters have failed and some are suspected; 0: they have not
+	forWaiters   int   // running checks that waiters wait for
+	byKeeper     int   // running checks that the keeper began
+	failingSince int64 // since when checks for waiters have failed, while some are suspected; 0: they have not
 	provedAt     int64 // when a check last succeeded
 }
 
@@ -35,7 +35,7 @@ func (p *Pool[T]) check(s *slot[T], forWaiter, wasSuspected bool) {
 	if forWaiter {
 		p.forWaiters++
 		if wasSuspected && p.failingSince != 0 {
-			// What is left of the budget, or enough for a server that answers.
+			// What is left of the budget, but enough for a server that answers.
 			timeout = max(timeout-time.Duration(p.now()-p.failingSince), timeout/10, 1)
 		}
 	} else {
@@ -74,35 +74,35 @@ func (p *Pool[T]) alwaysChecks() bool {
 	return p.settings.CheckAfter == Always && p.connector.Check != nil
 }
 
-// suspectIdle has idle connections checked before they are lent, since
-// another one broke: all of them, or, when that may have been the fault of its
-// user (a timeout, a cancellation), those that were idle at the keeper's last
-// look already. Those in use prove themselves.
+// suspectIdle has idle connections checked before they are lent, because another
+// one broke: all of them, or, if that may have been the fault of its user (a
+// timeout, a cancellation), those that were already idle at the keeper's last
+// look. Connections in use need no check: their users find out.
 func (p *Pool[T]) suspectIdle(all bool) {
 	if p.connector.Check == nil || p.settings.CheckAfter == Never {
 		return
 	}
 	if p.in[suspected] == 0 && p.forWaiters == 0 {
-		p.failingSince = 0 // what failed before is over: nobody has waited for these yet
+		p.failingSince = 0 // earlier failures are over: nobody has waited for these connections yet
 	}
 	p.sweepIdle(suspected, all)
 }
 
-// spent reports whether the time budget for checks is.
+// spent reports whether the time budget for checks is spent.
 func (c *checks) spent(now int64, budget time.Duration) bool {
 	return c.failingSince != 0 && now-c.failingSince >= int64(budget)
 }
 
-// startChecks has stale connections checked, one for each waiter that nothing
-// else under way will serve.
+// startChecks has stale connections checked, one for each waiter that no check
+// for a waiter will serve.
 func (p *Pool[T]) startChecks() {
 	if p.queue.len == 0 {
 		return
 	}
 	spent := p.checks.spent(p.now(), p.settings.CheckTimeout)
 	slots := p.table.Load().slots
-	// A Reset, or the keeper's check, may hang beside a connection that would
-	// be found alive at once: only checks for waiters help waiters.
+	// Only checks for waiters count: a Reset, or a check of the keeper's, may hang
+	// beside a connection that would be found alive at once.
 	for p.queue.len > p.forWaiters {
 		i := p.stales.first()
 		if j := p.suspects.first(); !spent && j >= 0 && (i < 0 || j < i) {
@@ -116,10 +116,10 @@ func (p *Pool[T]) startChecks() {
 		p.takeOut(s, w)
 		p.check(s, true, w.state() == suspected)
 	}
-	// When the budget is spent, the slot of a suspected connection is worth more
-	// than the connection: for a waiter that no check, close, open or vacant
-	// slot will help. But while the server is down it is better than nothing,
-	// and the keeper checks it.
+	// Once the budget is spent, the slot of a suspected connection is worth more
+	// than the connection to a waiter that no check, open, close or vacant slot
+	// will serve. But while the server is down the connection is better than
+	// nothing, and the keeper checks it.
 	for spent && !p.pace.down() && p.taken() >= p.settings.Size && p.queue.len > p.forWaiters+p.in[opening]+p.in[closing] {
 		i := p.suspects.first()
 		if i < 0 || !p.visits.visit() {

@@ -9,22 +9,22 @@ import (
 type closeJob[T any] struct {
 	p     *Pool[T]
 	conn  *connection[T]
-	slot  *slot[T] // that waits for it; nil: none does
+	slot  *slot[T] // the slot that is kept until it is over; nil: none is
 	why   Reason
-	cause error // that made the connection go, or nil
+	cause error // the error because of which it closes, or nil
 }
 
 // close closes the connection of a slot that the pool owns, in the background.
-// The slot is taken until that is over or abandoned. cause is the error that
-// made it go, or nil.
+// The slot is taken until that is over or abandoned. cause is the error because
+// of which it closes, or nil.
 func (p *Pool[T]) close(s *slot[T], why Reason, cause error) {
 	s.conn.cleanup.Stop()
 	p.put(&s.cell, closing)
 	p.startClose(&closeJob[T]{p: p, conn: s.conn, slot: s, why: why, cause: cause})
 }
 
-// closeLeft closes what an abandoned call of a slot left behind. If the call
-// kept the slot, the slot waits for this close too.
+// closeLeft closes the connection that an abandoned call left behind. If the call
+// kept its slot, the slot is kept until this close is over.
 func (p *Pool[T]) closeLeft(conn *connection[T], s *slot[T], keepsSlot bool) {
 	j := &closeJob[T]{p: p, conn: conn, why: ReasonAbandoned}
 	if keepsSlot {

@@ -5,34 +5,34 @@ import (
 	"time"
 )
 
-// Conn is a lease: the right to use one connection from a Pop until its
-// Push, Destroy or Detach. It is a small value; copying it copies the right
-// and not the connection, and the right ends once, for all copies.
+// Conn is a lease: the right to use one connection from a Pop until its Push,
+// PushErr, Destroy or Detach. It is a small value. Copies share the lease, which
+// ends once for all of them.
 //
-// Keep the Conn for as long as the resource is in use. A Conn that is
-// forgotten counts as lost, even if its resource is still used.
+// Keep the Conn for as long as the resource is in use. A Conn that is forgotten
+// counts as lost, even if its resource is still used.
 type Conn[T any] struct {
 	handle *handle[T]
-	lease  word // that the pop wrote: held, and this lease's number
+	lease  word // written by the pop: held, and this lease's number
 }
 
-// Resource returns what Connector.Open returned. It panics if this Conn was
-// pushed, destroyed or detached, or is zero.
+// Resource returns the value that Connector.Open returned. It panics if this Conn
+// was pushed, destroyed or detached, or is zero.
 func (c Conn[T]) Resource() T {
 	h := c.handle
 	if h == nil {
 		panic("pools: Resource of a zero Conn; Conns come from Pop")
 	}
-	// A revoked one still answers: its resource's own errors tell more.
+	// A revoked Conn still answers: the errors of its resource tell more.
 	if w := h.slot.word.load(); w != c.lease && w != c.lease.with(watched) && w != c.lease.with(revoked) {
 		panic("pools: Resource of a Conn whose lease has ended (it was pushed, destroyed or detached)")
 	}
 	return h.conn.resource
 }
 
-// Push gives the connection back. It returns ErrNotHeld if this lease has
-// ended already, and then does nothing; ErrRevoked if it was revoked, and then
-// the connection is closed. PushErr, Destroy and Detach do the same.
+// Push gives the connection back. If this lease has already ended, Push does
+// nothing and returns ErrNotHeld. If it was revoked, Push closes the connection
+// and returns ErrRevoked. The same holds for PushErr, Destroy and Detach.
 func (c Conn[T]) Push() error {
 	h := c.handle
 	if h == nil {
@@ -46,19 +46,19 @@ func (c Conn[T]) Push() error {
 	if !s.word.swap(c.lease, c.lease-pushStep) { // model: push_idle
 		return p.giveBack(c, nil, false)
 	}
-	s.hint() // before the look at the gate: who is woken must find the slot
-	// The slot is idle for all to see; only now is the gate read. A waiter
-	// does the two in the other order (announce, then look), so one of the
-	// two sees the other.
+	s.hint() // before the look at the gate: a woken waiter must find the slot
+	// The gate is read only now that the slot is visibly idle. A waiter does it
+	// in the other order (announce, then look at the slots), so one of the two
+	// sees the other.
 	if gate := p.gate.load(); gate&pushesLook != 0 { // model: look_at_gate
 		p.pushed(gate, c.lease)
 	}
 	return nil
 }
 
-// PushErr gives the connection back and tells Connector.Broken what happened
-// with it; a connection that is broken, and one whose err came from Discard,
-// is closed. It returns ErrNotHeld if this lease has ended already.
+// PushErr gives the connection back after err. Connector.Broken decides whether
+// the connection is broken. It is closed if it is, or if err came from Discard.
+// PushErr returns ErrNotHeld if this lease has already ended.
 func (c Conn[T]) PushErr(err error) error {
 	if err == nil {
 		return c.Push()
@@ -69,8 +69,8 @@ func (c Conn[T]) PushErr(err error) error {
 	return c.handle.pool.giveBack(c, err, false)
 }
 
-// Destroy closes the connection, in the background, and frees its slot when
-// that is done. It returns ErrNotHeld if this lease has ended already.
+// Destroy closes the connection in the background, which then frees its slot. It
+// returns ErrNotHeld if this lease has already ended.
 func (c Conn[T]) Destroy() error {
 	if c.handle == nil {
 		return ErrZero
@@ -78,9 +78,9 @@ func (c Conn[T]) Destroy() error {
 	return c.handle.pool.giveBack(c, nil, true)
 }
 
-// Detach takes the connection out of the pool for good: the caller owns it
-// and closes it; its slot is free at once. It returns ErrNotHeld if this
-// lease has ended already.
+// Detach removes the connection from the pool for good: the caller owns the
+// resource and must close it. The slot is free at once. It returns ErrNotHeld if
+// this lease has already ended.
 func (c Conn[T]) Detach() (T, error) {
 	if c.handle == nil {
 		var none T
@@ -89,9 +89,9 @@ func (c Conn[T]) Detach() (T, error) {
 	return c.handle.pool.detach(c)
 }
 
-// ID names the connection, also after the lease has ended: the pool's name,
-// some characters of this process, and a number that no other connection of
-// this process has.
+// ID returns the name of the connection, even after the lease has ended: the
+// pool's name, some characters that identify this process, and a number that is
+// unique within this process.
 func (c Conn[T]) ID() string {
 	if c.handle == nil {
 		return ""
@@ -108,8 +108,7 @@ func (c Conn[T]) Age() time.Duration {
 }
 
 // Uses returns how often the connection had been lent when this lease began,
-// this lease included, and handings to waiters that gave up at that instant;
-// 0 for a zero Conn.
+// including this lease and grants cancelled at hand-off; 0 for a zero Conn.
 func (c Conn[T]) Uses() int {
 	if c.handle == nil {
 		return 0
@@ -118,21 +117,21 @@ func (c Conn[T]) Uses() int {
 }
 
 // end ends the lease: the slot passes from the holder to the pool, in state
-// returning. If the lease had been revoked it closes the connection and
-// returns ErrRevoked; if it had ended it counts and logs that and returns
-// ErrNotHeld. used is how long the use took, or less than 0 if that was not
-// measured: to be told by tellPushed when the slot is somebody's again, since
-// an Observer may panic, or pop.
+// returning. If the lease was revoked, end closes the connection and returns
+// ErrRevoked. If it has already ended, end counts and reports the misuse and
+// returns ErrNotHeld. used is how long the use took, or less than 0 if that was
+// not measured. The caller passes it to tellPushed when it has given the slot
+// away, since an Observer may panic, or pop.
 func (p *Pool[T]) end(c Conn[T]) (used int64, err error) {
 	s := c.handle.slot
 	if s.word.swap(c.lease, c.lease.with(returning)) {
 		return -1, nil
 	}
-	at := p.clock() // the wait for the lock is no part of the use
+	at := p.clock() // before the lock: waiting for it is not part of the use
 	p.lock()
 	defer p.unlock()
-	// Under the lock the keeper is out of the way, and a lease that was
-	// watched or revoked stays so unless another end of it is faster.
+	// The lock keeps the keeper and RevokeAll away. A watched or revoked lease
+	// stays so, unless another call that ends it was faster.
 	if p.move(&s.cell, c.lease.with(watched), c.lease.with(returning)) {
 		s.handle.Store(c.handle)
 		return p.useEnded(s, c, at), nil
@@ -148,8 +147,8 @@ func (p *Pool[T]) end(c Conn[T]) (used int64, err error) {
 	return -1, ErrNotHeld
 }
 
-// giveBack ends the lease and decides what becomes of the connection. It is
-// every way back but the fast one.
+// giveBack ends the lease and decides what becomes of the connection. All ways
+// back but the fast path and Detach go through it.
 func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 	used, ended := p.end(c)
 	if ended != nil {
@@ -164,8 +163,8 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 		p.unlock()
 		return nil
 	}
-	// Broken and Dirty may panic or call Goexit: then the connection goes,
-	// and the panic goes on.
+	// Broken and Dirty may panic or call Goexit: then the connection is closed,
+	// and the panic continues.
 	broken, dirty, userFault := true, true, false
 	defer func() {
 		p.lock()
@@ -198,8 +197,8 @@ func (p *Pool[T]) giveBack(c Conn[T], err error, destroy bool) error {
 	return nil
 }
 
-// returned is what becomes of a slot whose lease has ended well. A dirty
-// connection needs its Reset.
+// returned decides what becomes of a slot whose lease has ended and whose
+// connection is not broken. A dirty connection needs its Reset.
 func (p *Pool[T]) returned(s *slot[T], dirty bool) {
 	why := p.mustLeave(s)
 	switch {
@@ -212,8 +211,7 @@ func (p *Pool[T]) returned(s *slot[T], dirty bool) {
 		p.put(&s.cell, stale)
 		p.settle()
 	case p.handBack(s):
-		// Handed from holder to waiter: there is no more and no less than
-		// before for anybody else.
+		// It went from holder to waiter: nothing has changed for anybody else.
 		p.calmQueue()
 	default:
 		p.settle()

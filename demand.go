@@ -2,26 +2,26 @@ package pools
 
 import "slices"
 
-// demand is what wants connections beside the waiters: Fills, Refreshes and
+// demand is what wants connections besides the waiters: Fills, Refreshes and
 // MinIdle. Under the lock.
 type demand struct {
-	fills     []*filler  // told of each open's end; those of Refreshes are among them
-	refreshes []*refresh // with old connections left, whether a caller waits for it or not
-	filling   int        // how many connections these want open, at the most
-	lackIdle  int        // how many MinIdle lacked at the last look, less the opens since
-	lackFresh int        // how many new connections the last Refresh still lacked when it ended
-	refreshed uint64     // the number of Refreshes, plus one
+	fills     []*filler  // told when an open ends; includes those of Refreshes
+	refreshes []*refresh // those that have old connections left, even if their callers have gone
+	filling   int        // the most connections that any of them wants open
+	lackIdle  int        // what MinIdle lacked at the last look, minus the opens since
+	lackFresh int        // the new connections that the last Refresh still lacked when it ended, minus the opens since
+	refreshed uint64     // the current refresh generation; the first is 1
 }
 
 // filler is a Fill under way.
 type filler struct {
-	n      int
+	n      int   // connections wanted
 	err    error // of an open that failed meanwhile
 	wake   chan struct{}
 	number uint64 // among the pool's calls, for tests that hold them up
 }
 
-// newFiller has a number among the calls, for tests that hold it up.
+// newFiller numbers the filler among the calls, for tests that hold it up.
 func (cs *calls) newFiller() *filler {
 	cs.begun++
 	return &filler{wake: make(chan struct{}, 1), number: cs.begun}
@@ -39,13 +39,13 @@ func (f *filler) tell(err error) {
 
 // refresh is a Refresh that is not over: old connections are left.
 type refresh struct {
-	filler            // wants as many connections open as there were
-	generation uint64 // connections of an older one are to go
-	left       int    // so many are still there
-	proved     bool   // a new one could be opened
+	filler            // wants as many connections open as when it began
+	generation uint64 // connections of an older one are to be replaced
+	left       int    // the number of those
+	proved     bool   // a new connection was opened
 }
 
-// wanted is how many more opens should be running when so many connections
+// wanted is how many more opens should be running when aliveSoon connections
 // are open or being opened.
 func (d *demand) wanted(aliveSoon int) int {
 	return max(d.filling-aliveSoon, d.lackIdle, d.lackFresh)
@@ -57,8 +57,8 @@ func (d *demand) began() {
 	d.lackFresh--
 }
 
-// tellFills wakes the Fills and Refreshes: something has changed for them, or
-// an open has ended.
+// tellFills wakes the Fills and Refreshes: something has changed for them, or an
+// open has ended, with err.
 func (d *demand) tellFills(err error) {
 	for _, f := range d.fills {
 		f.tell(err)
@@ -75,10 +75,11 @@ func (d *demand) endFill(f *filler) {
 	d.count()
 }
 
-// inFill reports whether a Fill is under way: what it opens is not idle yet.
+// inFill reports whether a Fill is under way: what it has opened must not yet
+// close for IdleTimeout.
 func (d *demand) inFill() bool { return len(d.fills) > len(d.refreshes) }
 
-// count is called when a filler has changed.
+// count computes filling. It is called whenever a filler has changed.
 func (d *demand) count() {
 	d.filling = 0
 	for _, f := range d.fills {
@@ -86,7 +87,7 @@ func (d *demand) count() {
 	}
 	for _, r := range d.refreshes {
 		if !r.proved && r.n > 0 {
-			d.filling = max(d.filling, r.n+1) // the first new one beside the old, if there is room
+			d.filling = max(d.filling, r.n+1) // one new connection beside the old ones, if there is room
 		}
 	}
 }
@@ -96,8 +97,8 @@ func (d *demand) addRefresh(r *refresh) {
 	d.addFill(&r.filler)
 }
 
-// mayReplace reports whether a connection may go because of a Refresh, when
-// so many are open. roomy says whether there is room for an open beside them.
+// mayReplace reports whether a connection may be closed for a Refresh when open
+// ones are open. roomy says whether there is room for an open beside them.
 func (d *demand) mayReplace(open, size int, roomy bool) bool {
 	if len(d.refreshes) == 0 {
 		return false
@@ -109,7 +110,7 @@ func (d *demand) mayReplace(open, size int, roomy bool) bool {
 	return open >= want && !roomy
 }
 
-// prove notes that an open of that generation has succeeded.
+// prove notes that a connection of that generation was opened.
 func (d *demand) prove(generation uint64) {
 	for _, r := range d.refreshes {
 		if generation >= r.generation && !r.proved {
@@ -128,8 +129,7 @@ func (d *demand) replaced(generation uint64, aliveSoon, size int) {
 		r.left--
 		r.tell(nil)
 		if r.left == 0 {
-			// What is missing now still opens in the background; no one waits
-			// for it.
+			// What is missing now opens in the background; no one waits for it.
 			d.lackFresh = max(min(r.n, size)-aliveSoon, 0)
 			d.refreshes = remove(d.refreshes, r)
 			d.endFill(&r.filler)
@@ -137,8 +137,8 @@ func (d *demand) replaced(generation uint64, aliveSoon, size int) {
 	}
 }
 
-// wantFewer lets the Refreshes want a connection less: one was closed because
-// it was not needed any more.
+// wantFewer lets the Refreshes want one connection less: one was closed because
+// it was no longer needed.
 func (d *demand) wantFewer() {
 	for _, r := range d.refreshes {
 		r.n = max(r.n-1, 0)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// failure is the error of a Pop that began to wait at since and is not in the
-// queue (any more), without what count adds. Under the lock.
+// failure is the error of a Pop that began to wait at since and is not, or no
+// longer, in the queue. countSlots completes it. Under the lock.
 func (p *Pool[T]) failure(since int64, reason error) *PopError {
 	e := &PopError{
 		Pool: p.name, Size: p.settings.Size, Opening: p.in[opening], Waiting: p.queue.len,
@@ -20,10 +20,10 @@ func (p *Pool[T]) failure(since int64, reason error) *PopError {
 	return e
 }
 
-// countSlots adds what the slots are to the error of a Pop, in the goroutine of
-// that Pop. It needs no lock (but with TrackHolders), so that ten thousand
-// Pops that fail at once do not hold it for long. With many slots it counts
-// every ten milliseconds, so that one Pop that fails costs no walk.
+// countSlots adds the counts of slots to the error of a Pop, in the goroutine of
+// that Pop. It needs no lock (except with TrackHolders), so that ten thousand
+// Pops that fail at once do not keep it busy. With many slots it counts at most
+// every ten milliseconds, so that a Pop that fails does not cost a walk.
 func (p *Pool[T]) countSlots(e *PopError) {
 	slots := p.table.Load().slots
 	if len(slots) <= fewSlots {
@@ -55,7 +55,7 @@ func countInto[T any](e PopError, slots []*slot[T]) PopError {
 	return e
 }
 
-// counted is how many slots were held and idle at a time.
+// counted is how many slots were held and idle at one time.
 type counted struct {
 	at         int64
 	held, idle int
@@ -63,13 +63,13 @@ type counted struct {
 
 const countEvery = int64(10 * time.Millisecond)
 
-// ctxError is the error of a ctx that has ended, alone and with its cause. It
-// calls methods of the user's, so it is not for use under the lock.
+// ctxError returns the error of a ctx that has ended, alone and with its cause.
+// It calls the ctx's methods, which are user code: never call it under the lock.
 func ctxError(ctx context.Context) (kind, err error) {
 	kind, cause := ctx.Err(), context.Cause(ctx)
 	switch {
 	case kind == nil:
-		kind = context.Canceled // its Done was closed; a context of the user's own may not know
+		kind = context.Canceled // Done was closed, but a user's own context type may not say why
 		return kind, kind
 	case cause == nil || errors.Is(cause, kind):
 		return kind, kind

@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// Fill opens connections until n are open, and returns when they are. The
-// first is opened alone and tried once, so that a server that is not there is
-// known at once; the rest follows slow start. If ctx ends before, the opens
-// under way go on. Fill does not wait for slots held by hung calls (see
-// [Settings]).
+// Fill opens connections until n are open, then returns. If none is open, the
+// first is opened alone, with a single try, so that an unreachable server is
+// reported at once; the rest follows slow start. If ctx ends first, running
+// opens continue. Fill does not wait for slots held by hung calls (see
+// Settings.Strict).
 func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 	if !p.gate.has(gateMade) {
 		return ErrZero
@@ -57,7 +57,7 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 	}
 }
 
-// filled reports whether a Fill is over, and how it ended.
+// filled reports whether a Fill is over, and its error.
 func (p *Pool[T]) filled(f *filler, n int) (bool, error) {
 	var err error
 	open := p.alive()
@@ -76,7 +76,7 @@ func (p *Pool[T]) filled(f *filler, n int) (bool, error) {
 	return true, &fillError{p.name, open, n, err}
 }
 
-// fillError says how far a Fill came.
+// fillError says how far a Fill got.
 type fillError struct {
 	pool    string
 	open, n int

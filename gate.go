@@ -3,25 +3,25 @@ package pools
 import "sync/atomic"
 
 // gate says what is unusual, so that pops and pushes see it at the cost of one
-// load. It is written under the pool's lock only. Its zero value lets no Pop
-// pass, so that a zero Pool is found out off the fast path.
+// load. It is written only under the pool's lock. Its zero value lets no Pop
+// pass, so that a zero Pool is detected off the fast path.
 type gate struct{ bits atomic.Uint32 }
 
 const (
 	gateMade      uint32 = 1 << iota // by New
-	gateStarving                     // the oldest waiter has waited too long: strict FIFO, no overtaking
-	gateQueueing                     // waiters want what is pushed
+	gateStarving                     // the oldest waiter has waited for too long: strict FIFO, no overtaking
+	gateQueueing                     // somebody waits for a push
 	gateRacing                       // a woken waiter is on its way
 	gateClosed                       // Close was called
 	gatePaused                       // Pause was called: nothing is lent
-	gateShrunk                       // Size was lowered, and more is open
-	gateTracking                     // pops record their stack
-	gateCareful                      // pushes ask Broken, Reset, a Check or MaxUses
-	gateObserving                    // an Observer wants to know of waits
+	gateShrunk                       // Size was lowered, and surplus connections are open
+	gateTracking                     // pops record their stacks
+	gateCareful                      // pushes must consider Broken, Reset, MaxUses, or CheckAfter Always
+	gateObserving                    // an Observer is told of waits
 	gateSweeping                     // idle connections are about to be stale or suspected, slice by slice
 
-	popsStop   = gateStarving | gateClosed | gatePaused | gateSweeping // a newcomer may not take what is idle
-	popsLook   = gateMade | popsStop | gateTracking                    // a Pop takes the fast path when this is just gateMade
+	popsStop   = gateStarving | gateClosed | gatePaused | gateSweeping // a newcomer may not take an idle connection
+	popsLook   = gateMade | popsStop | gateTracking                    // a Pop takes the fast path if gateMade alone is set
 	pushesSlow = gateStarving | gateClosed | gateShrunk | gateCareful  // a Push decides under the lock
 	pushesLook = gateQueueing | gateStarving | gateClosed | gateShrunk // a Push that has made its slot idle has more to do
 )
@@ -42,5 +42,5 @@ func (g *gate) set(bits uint32, on bool) {
 	}
 }
 
-// mayTake reports whether a newcomer may take what is idle.
+// mayTake reports whether a newcomer may take an idle connection.
 func (g *gate) mayTake() bool { return g.load()&(gateMade|popsStop) == gateMade }

@@ -1,12 +1,12 @@
 package pools
 
-// Handing out: everything that changes what there is ends in settle or
-// handBack, under the lock. settle gives what is idle to the oldest waiters and
-// starts checks and opens for the others. handBack gives away one slot that
-// the pool owns.
+// Handing out: whatever may give a waiter something ends in settle or handBack,
+// under the lock. settle gives idle connections to the oldest waiters and starts
+// checks and opens for the others. handBack gives away one slot that the pool
+// owns.
 
-// settle hands out what there is. Everything that may leave more for the
-// waiters than before calls it.
+// settle hands out what there is. Whatever may leave more for the waiters than
+// before calls it.
 func (p *Pool[T]) settle() { // model: settle
 	if p.closed {
 		p.settleClosed()
@@ -32,8 +32,8 @@ func (p *Pool[T]) settle() { // model: settle
 	}
 }
 
-// settleClosed is settle when the pool is closed: nobody waits and nothing
-// stays open.
+// settleClosed is settle for a closed pool: nobody waits and nothing stays
+// open.
 func (p *Pool[T]) settleClosed() {
 	p.gate.set(gateRacing, p.racer != nil)
 	p.refuseAll(ErrClosed)
@@ -43,7 +43,8 @@ func (p *Pool[T]) settleClosed() {
 	p.checkEnd()
 }
 
-// provide sees to it that what the waiters may hope for is under way.
+// provide starts what the waiters need: checks, opens, and the alarm. It refuses
+// them if nothing can help.
 func (p *Pool[T]) provide() {
 	if !p.paused {
 		p.failHopeless()
@@ -53,17 +54,17 @@ func (p *Pool[T]) provide() {
 	p.arm()
 }
 
-// failHopeless gives the latest error to the waiters when the server is down
-// and there is nothing else that they could wait for.
+// failHopeless refuses all waiters with the latest error if the server is down
+// and nothing else could serve them.
 func (p *Pool[T]) failHopeless() {
 	if p.pace.down() && !p.hope() {
 		p.refuseAll(ErrOpenFailed)
 	}
 }
 
-// hope reports whether a waiter may get something while the server is down: a
-// connection is open, an open that is not the prober's is running, or the next
-// try may succeed for all that is known.
+// hope reports whether a waiter may be served while the server is down: a
+// connection is open, an open other than the prober's is running, or it is in
+// doubt whether the server is still down.
 func (p *Pool[T]) hope() bool {
 	opens, open := p.in[opening], p.alive()
 	if p.probing {
@@ -82,9 +83,9 @@ func (p *Pool[T]) calmQueue() {
 	}
 }
 
-// handBack makes a slot that the pool owns (after an open, a reset, a check or
-// a cancelled grant that ended well, or a slow push) somebody's: the oldest
-// waiter's, or anybody's. It reports whether a waiter got it.
+// handBack gives away a slot that the pool owns (after a successful open, reset
+// or check, a cancelled grant, or a slow push): to the oldest waiter, or else it
+// makes it idle for anybody. It reports whether a waiter got it.
 func (p *Pool[T]) handBack(s *slot[T]) bool { // model: give_back, hand_on
 	w := s.word.load()
 	if why := p.mustLeave(s); why != 0 {
@@ -106,7 +107,7 @@ func (p *Pool[T]) handBack(s *slot[T]) bool { // model: give_back, hand_on
 	return false
 }
 
-// grant gives a connection, already held for it, to a waiter.
+// grant gives a waiter a connection, whose slot is already held for it.
 func (p *Pool[T]) grant(w *waiter[T], h *handle[T], lease word) {
 	p.endWait(w)
 	w.handle, w.lease = h, lease
@@ -114,8 +115,8 @@ func (p *Pool[T]) grant(w *waiter[T], h *handle[T], lease word) {
 	p.told.add(w)
 }
 
-// refuse ends a wait with an error. Not the racer's: it is awake, and finds
-// out when it comes back.
+// refuse ends a wait with an error. It must not be the racer's: the racer is
+// awake, and finds out by itself when it comes back.
 func (p *Pool[T]) refuse(w *waiter[T], reason error) {
 	p.endWait(w)
 	p.waitFailed(reason)
@@ -135,10 +136,10 @@ func (p *Pool[T]) refuseAll(reason error) {
 	}
 }
 
-// oldest returns the oldest waiter that is not skip and whose ctx has not
-// ended. Those whose ctx has are taken out on the way: each is met once. When
-// this holding of the lock has had its visits, the ctx is not looked at: if it
-// has ended, its Pop passes on what it is given.
+// oldest returns the oldest waiter that is not skip and whose ctx has not ended.
+// Waiters whose ctx has ended are removed on the way, so each is met once. Once
+// the visits of this holding of the lock are spent, contexts are not looked at:
+// if one has ended, its Pop passes on what it is given.
 func (p *Pool[T]) oldest(skip *waiter[T]) *waiter[T] {
 	for w := p.queue.first; w != nil; {
 		next := w.next
@@ -152,11 +153,11 @@ func (p *Pool[T]) oldest(skip *waiter[T]) *waiter[T] {
 	return nil
 }
 
-// overdue reports whether a waiter has been overtaken for long enough.
+// overdue reports whether a waiter has waited for too long to be overtaken.
 func (p *Pool[T]) overdue(w *waiter[T]) bool { return p.now()-w.since >= patience }
 
-// endWait takes w out of the queue, and counts its wait. Nobody is starving in
-// an empty queue.
+// endWait removes w from the queue, and counts its wait. An empty queue starves
+// nobody.
 func (p *Pool[T]) endWait(w *waiter[T]) {
 	p.queue.remove(w)
 	if p.queue.len == 0 {
@@ -166,7 +167,7 @@ func (p *Pool[T]) endWait(w *waiter[T]) {
 }
 
 // arm sets the alarm for what is due next: the oldest waiter's WaitTimeout, a
-// wider window, the prober.
+// wider window, the next open that the rate allows, the prober.
 func (p *Pool[T]) arm() {
 	due := int64(0)
 	at := func(t int64) {
@@ -176,7 +177,7 @@ func (p *Pool[T]) arm() {
 	}
 	w := p.queue.first
 	if w != nil && w == p.racer {
-		w = w.next // a racer looks at its own time when it comes back
+		w = w.next // a racer that comes back arms the alarm for itself
 	}
 	if limit := p.settings.WaitTimeout; w != nil && limit != Never {
 		at(w.since + int64(limit))
@@ -198,7 +199,8 @@ func (p *Pool[T]) arm() {
 	}
 }
 
-// lookNoLaterThan has the keeper look at t, or soon if that is too soon.
+// lookNoLaterThan has the keeper look at t, but not more often than a hundredth
+// of its usual interval.
 func (p *Pool[T]) lookNoLaterThan(t int64) {
 	if p.closed && p.ending.over {
 		return
@@ -213,7 +215,7 @@ func (p *Pool[T]) lookNoLaterThan(t int64) {
 	p.keeper.by(max(t, soon), p.now())
 }
 
-// openErrNow is the latest error of an open while the server is down.
+// openErrNow returns the latest error of an open if the server is down.
 func (p *Pool[T]) openErrNow() error {
 	if p.pace.down() {
 		return p.openErr
@@ -221,5 +223,5 @@ func (p *Pool[T]) openErrNow() error {
 	return nil
 }
 
-// again has the rest of some bulk work done soon.
+// again has the alarm do the next slice of bulk work at once.
 func (p *Pool[T]) again() { p.alarm.by(p.now(), p.now()) }

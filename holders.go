@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// Who holds what: with TrackHolders each Pop leaves its stack and the number
-// of its goroutine in the slot, with the lease they belong to.
+// With TrackHolders, each Pop leaves its stack and the number of its goroutine in
+// the slot, with the number of its lease.
 
-// Holder is a connection that is lent, and who took it. Goroutine and Stack
-// are known with TrackHolders only.
+// Holder describes a connection that is lent, and who took it. Goroutine and
+// Stack are known only with TrackHolders.
 type Holder struct {
 	ID        string
-	Goroutine uint64 // its number in goroutine dumps; 0: not known
+	Goroutine uint64 // its number in goroutine dumps; 0: unknown
 	Stack     string // of the Pop
 }
 
@@ -23,28 +23,28 @@ func (p *Pool[T]) heldBy(goroutine uint64) (n int) {
 	return p.byGoroutine[goroutine]
 }
 
-// Connection is what one connection of a pool was at the moment of a
+// Connection describes one connection of a pool at the moment of a call of
 // [Pool.Connections].
 type Connection struct {
 	ID    string
-	Slot  int    // its place among all, from 0; it keeps it
+	Slot  int    // the index of its slot, from 0; it never changes
 	State string // idle, stale, held, revoked, returning, checking, resetting or closing
 	Age   time.Duration
 	Uses  int
-	// For is how long it has been lent, or not lent: at least, since the
-	// keeper saw it only at its last look, up to a second ago.
+	// For is how long it has been lent, or not lent. This is a lower bound: the
+	// keeper notices a change only at its next look, up to a second later.
 	For       time.Duration
-	Goroutine uint64 // that holds it, and the stack of its Pop: see Holder
+	Goroutine uint64 // the holder's, and the stack of its Pop; see Holder
 	Stack     string
 }
 
-// Connections returns all open connections as they were at one moment, when
-// the iteration began. The pool's lock is held for that moment only, some
-// nanoseconds a slot.
+// Connections returns all open connections as they were when the iteration
+// began. The pool's lock is held only at that moment, for some nanoseconds per
+// slot.
 func (p *Pool[T]) Connections() iter.Seq[Connection] {
 	return func(yield func(Connection) bool) {
 		now, all := p.glance()
-		texts := make(map[[stackDepth]uintptr]string) // mostly they are few
+		texts := make(map[[stackDepth]uintptr]string) // few stacks are usually distinct
 		for _, g := range all {
 			c := Connection{
 				ID: connectionID(p.name, g.conn.number), Slot: g.slot, State: stateNames[g.word.state()],
@@ -66,8 +66,8 @@ func (p *Pool[T]) Connections() iter.Seq[Connection] {
 	}
 }
 
-// glimpse is what Connections reads of a slot under the lock. The rest is
-// written out afterwards.
+// glimpse is what Connections reads of a slot under the lock. Formatting happens
+// after unlock.
 type glimpse[T any] struct {
 	conn  *connection[T]
 	word  word

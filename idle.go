@@ -2,9 +2,9 @@ package pools
 
 import "math/bits"
 
-// idleFrom returns the first idle slot from that index on, or -1 if there is
-// none or this holding of the lock has had its visits. Under the lock; a Pop
-// may still be faster.
+// idleFrom returns the index of the first idle slot at or after from, or -1 if
+// there is none or the visits of this holding of the lock are spent. Under the
+// lock; a Pop may still be faster.
 func (t *table[T]) idleFrom(from int, v *visits) int {
 	if t.hints == nil {
 		for i := from; i < len(t.slots); i++ {
@@ -41,7 +41,7 @@ func (t *table[T]) idleFrom(from int, v *visits) int {
 	return -1
 }
 
-// lastIdle is idleFrom for the last idle slot: the first are used most.
+// lastIdle is idleFrom for the last idle slot: the first ones are used most.
 func (t *table[T]) lastIdle(v *visits) int {
 	if t.hints == nil {
 		for i := len(t.slots) - 1; i >= 0; i-- {
@@ -78,7 +78,7 @@ func (t *table[T]) lastIdle(v *visits) int {
 }
 
 // takeIdle takes an idle slot for a waiter. It returns nil if there is none, or
-// this holding of the lock has had its visits.
+// if the visits of this holding of the lock are spent.
 func (f *search[T]) takeIdle(v *visits) (*handle[T], word) {
 	t := f.table.Load()
 	for i := t.idleFrom(0, v); i >= 0; i = t.idleFrom(0, v) {

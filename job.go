@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// job is one call of a function of the connector: what it calls, and what
-// becomes of it. There is a type for each function. done and late run under
-// the lock.
+// job is one call of a function of the connector: what to call, and what happens
+// when it ends. There is a type for each function. done and late run under the
+// lock.
 type job interface {
 	call(ctx context.Context) error
 	done(c *call, err error) // it has returned, or it is abandoned
@@ -39,9 +39,9 @@ func (k callKind) String() string { return callNames[k] }
 type call struct {
 	job     job
 	kind    callKind
-	number  uint64 // the pool numbers its calls
+	number  uint64 // among the pool's calls
 	since   int64
-	values  context.Context // whose values its ctx has
+	values  context.Context // its ctx has the values of this one
 	timeout time.Duration
 
 	// Under the lock.
@@ -49,7 +49,7 @@ type call struct {
 	over       bool        // done or abandoned
 	abandoned  bool
 	keepsSlot  bool // abandoned, and its slot waits for it
-	slow       bool // it has run for longer than such calls take
+	slow       bool // it has run for so long that it may hang
 	next, prev *call
 }
 
@@ -58,12 +58,12 @@ type calls struct {
 	opens, resets callList // running, the oldest first
 	abandoned     callList
 	running       int                     // how many are not abandoned, of any kind
-	until         context.Context         // ends the opens
+	until         context.Context         // its end cancels the opens
 	endOpens      context.CancelCauseFunc // ends until; not under the lock
 	begun         uint64                  // calls so far
 }
 
-// list is the list in which a call of that kind is while it runs, or nil.
+// list returns the list of running calls of that kind, or nil if there is none.
 func (c *calls) list(kind callKind) *callList {
 	switch kind {
 	case callOpen:
@@ -74,13 +74,13 @@ func (c *calls) list(kind callKind) *callList {
 	return nil
 }
 
-// grace is how long after its timeout a call may still return.
+// grace is how long after the end of its ctx a call may still return.
 func grace(timeout time.Duration) time.Duration {
 	return min(timeout/10, 100*time.Millisecond)
 }
 
 // start has a job run when the lock is free: its goroutine, contexts and timers
-// are not made under it.
+// are not made under the lock.
 func (p *Pool[T]) start(kind callKind, j job, values context.Context, timeout time.Duration) {
 	p.calls.begun++
 	c := &call{job: j, kind: kind, number: p.calls.begun, since: p.now(), values: values, timeout: timeout}
@@ -109,7 +109,7 @@ func (p *Pool[T]) runCall(c *call) {
 		stop()
 		cancel(nil)
 	}()
-	// An error of the user's has methods, which are user code too.
+	// hide calls methods of the user's error, which are user code too.
 	err = guarded(name, ctx, func(ctx context.Context) error { return hide(guarded(name, ctx, c.job.call)) })
 }
 
@@ -127,7 +127,7 @@ func (p *Pool[T]) overdueCall(ctx context.Context, c *call) {
 	}
 	if end, ok := ctx.Deadline(); ok && p.closed && c.kind == callOpen {
 		// Close has cancelled it. It is abandoned like a close that hangs, but not
-		// later than without that.
+		// later than it would have been without the Close.
 		after = min(p.settings.CloseTimeout, time.Until(end)+after)
 	}
 	c.timer = time.AfterFunc(after, func() {
@@ -172,7 +172,7 @@ func guarded(name string, ctx context.Context, fn func(ctx context.Context) erro
 		if v := recover(); v != nil {
 			err = &PanicError{name, v, debug.Stack()}
 		}
-		// Else fn called Goexit: the caller's own defer goes on with errGoexit.
+		// Otherwise fn called Goexit: runCall's own defer reports errGoexit.
 	}()
 	err = fn(ctx)
 	returned = true
@@ -187,9 +187,8 @@ func (p *Pool[T]) abandon(c *call) {
 		return
 	}
 	p.calls.end(c)
-	// Beside the slots there is room for Size abandoned calls. A further one
-	// keeps its slot, or a server that hangs would gather connections without
-	// bound.
+	// Up to Size abandoned calls give up their slots. A further one keeps its
+	// slot, or a server that hangs would accumulate connections without bound.
 	c.abandoned = true
 	c.keepsSlot = p.settings.Strict || p.calls.abandoned.len-p.calls.abandoned.slots >= p.settings.Size
 	p.calls.abandoned.append(c)
@@ -199,8 +198,8 @@ func (p *Pool[T]) abandon(c *call) {
 	p.callEnded()
 }
 
-// callEnded hands out what the end of a call has freed. A closed pool has
-// nothing to hand out.
+// callEnded hands out what the end of a call has freed. A closed pool hands out
+// nothing.
 func (p *Pool[T]) callEnded() {
 	if p.closed {
 		p.checkEnd()

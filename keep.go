@@ -5,39 +5,39 @@ import (
 	"time"
 )
 
-// The keeper looks at every slot now and then, while there is something to
-// keep. Time is its business alone: a slot that is still lent, or still not
-// lent, with the lease number of the last look has been so since then. So
-// lifetimes, idle times, leaks and lost leases cost the hot path nothing.
+// While anything is open the keeper looks at every slot now and then. If a slot
+// is still lent, or still not lent, with the lease number of the last look, it
+// has been so since then. So lifetimes, idle times, leaks and lost leases cost
+// the hot path nothing: no Pop and no Push reads a clock.
 //
-// A connection that must go while it is held is marked watched: its push fails
-// on the fast path, and the slow one closes it.
+// A connection that must close while it is held is marked watched: its push
+// fails on the fast path, and the slow path closes it.
 //
-// Lost leases: when a connection has been lent for a second, its slot lets go
-// of the handle, after it was marked watched. From then on only leases reach
+// Lost leases: when a connection has been lent for a second, it is marked
+// watched and its slot lets go of the handle. From then on only leases refer to
 // the handle; if the collector frees it, no lease is left, and nothing can push
-// any more. A push of a watched lease gives the handle back.
+// any more. The push of a watched lease gives the handle back to the slot.
 const (
-	longestLook  = time.Second // between two looks
+	longestLook  = time.Second // the longest time between two looks
 	shortestLook = time.Millisecond
-	looksWithin  = 4                  // how often the keeper looks within the shortest time it keeps
-	letGoAfter   = int64(time.Second) // after this time lent, a slot lets go of its handle
+	looksWithin  = 4                  // looks within the shortest time that the keeper enforces
+	letGoAfter   = int64(time.Second) // a slot lets go of its handle when it has been lent for so long
 	calmEvery    = int64(time.Second)
-	collectEvery = int64(time.Minute) // at most, for a program so blocked that it collects nothing itself
+	collectEvery = int64(time.Minute) // at most, for a program so blocked that no collection runs by itself
 )
 
 // keeping is what the keeper remembers from look to look. Under the lock.
 type keeping struct {
-	every       time.Duration // it looks at least so often
+	every       time.Duration // the longest time between two looks
 	collectedAt int64
 	calmedAt    int64
-	idledAt     int64 // when the latest were closed for IdleTimeout
+	idledAt     int64 // when the latest look began that closed some for IdleTimeout
 	looking     bool
-	asked       int64 // while it looks: when it is to look again; 0: not asked
+	asked       int64 // while it looks: when it should look again; 0: not asked
 }
 
-// lookEvery is how often the keeper looks: some times within the shortest time
-// that it keeps. checks says whether the connector has a Check.
+// lookEvery returns the time between two looks: a part of the shortest time that
+// the keeper enforces. checks says whether the connector has a Check.
 func (s *Settings) lookEvery(checks bool) time.Duration {
 	shortest := looksWithin * longestLook
 	kept := []time.Duration{s.MaxLifetime, s.IdleTimeout, s.LeakAfter}
@@ -52,7 +52,7 @@ func (s *Settings) lookEvery(checks bool) time.Duration {
 	return max(shortest/looksWithin, shortestLook)
 }
 
-// onKeeper is the keeper's look, and when to look next.
+// onKeeper is called by the keeper's timer: it looks, and sets the timer again.
 func (p *Pool[T]) onKeeper() {
 	p.lock()
 	defer p.unlockOwn()
@@ -61,7 +61,7 @@ func (p *Pool[T]) onKeeper() {
 	taken := p.taken()
 	if p.closed && (taken == 0 || p.settings.Lost != LostClose) || taken == 0 && p.settings.MinIdle == 0 {
 		if p.queue.len == 0 && !p.pace.down() {
-			p.alarm.stop() // set for a waiter that is gone
+			p.alarm.stop() // it was set for a waiter that is gone
 		}
 		return
 	}
@@ -72,9 +72,9 @@ func (p *Pool[T]) onKeeper() {
 	w := p.queue.first
 	waited := p.closers > 0 || w != nil && now-w.since >= letGoAfter
 	if l.stuck && waited && (p.collectedAt == 0 || now-p.collectedAt >= collectEvery) {
-		// Everything is lent, nothing moves and somebody waits, for a connection
-		// or for Close: a blocked program allocates nothing, so no collection
-		// would come by itself that could tell whether leases were lost.
+		// Everything is lent, nothing moves, and somebody waits for a connection or
+		// for Close. A blocked program allocates nothing, so no collection would
+		// run by itself and find lost leases.
 		p.collectedAt = now
 		pauseCall("collect", lockedMaybe)
 		go runtime.GC()
@@ -85,7 +85,7 @@ func (p *Pool[T]) onKeeper() {
 	p.lookNoLaterThan(l.next)
 }
 
-// calmDown ends what a busy time has begun.
+// calmDown undoes what a busy time has changed: rare samples, spread searches.
 func (p *Pool[T]) calmDown() {
 	if p.now()-p.calmedAt < calmEvery {
 		return
@@ -101,14 +101,14 @@ type look[T any] struct {
 	began int64
 	now   int64
 	next  int64 // when something will be due next
-	stuck bool  // everything has been lent for long
+	stuck bool  // every slot has been lent for letGoAfter, or cannot serve anybody
 
-	idles  int // connections that are not lent
-	expire int // so many of these may still be closed: at most half, so that whoever comes after a lull still finds some
-	check  int // and so many may still be checked
+	idles  int // connections that are unused
+	expire int // how many of them may still be closed: at most half, so that some are left after a lull
+	check  int // how many of them may still be checked
 }
 
-// look does for every slot what is due. It yields the lock between slices.
+// look does what is due for every slot. It yields the lock between slices.
 func (p *Pool[T]) look() *look[T] {
 	p.looking = true
 	now := p.now()
@@ -120,7 +120,7 @@ func (p *Pool[T]) look() *look[T] {
 		last++
 	}
 	l.expire, l.check = (l.idles+1)/2, (l.idles+1)/2
-	for ; last >= 0; last-- { // from the last on: the first are used most
+	for ; last >= 0; last-- { // from the last one down: the first ones are used most
 		s := l.slot(last)
 		if s == nil {
 			continue
@@ -134,7 +134,8 @@ func (p *Pool[T]) look() *look[T] {
 	return l
 }
 
-// slot returns a slot of the table, or nil beyond its end.
+// slot returns a slot of the table, or nil beyond its end. It yields the lock
+// when its visits are spent.
 func (l *look[T]) slot(i int) *slot[T] {
 	if !l.p.visits.visit() {
 		l.p.yield()
@@ -143,7 +144,7 @@ func (l *look[T]) slot(i int) *slot[T] {
 	return l.p.slot(i)
 }
 
-// due reports whether t has come, and else remembers it.
+// due reports whether t has come. If not, the next look is at t or earlier.
 func (l *look[T]) due(t int64) bool {
 	if t > l.now {
 		l.next = min(l.next, t)
@@ -151,7 +152,7 @@ func (l *look[T]) due(t int64) bool {
 	return t <= l.now
 }
 
-// see notes what a slot is.
+// see notes the state of a slot, and does what is due if it is lent.
 func (l *look[T]) see(s *slot[T], mayOpen bool) {
 	w := s.word.load()
 	if !s.sinceSeen(w) {
@@ -180,8 +181,8 @@ func (l *look[T]) seeLent(s *slot[T], w word) {
 	letGo := l.due(s.seenAt + letGoAfter)
 	s.expired = l.due(s.lifeEnds(p.settings.MaxLifetime))
 	if w.state() == held && (letGo || s.expired) {
-		// Only the holder could change the word meanwhile, and its swap fails
-		// from now on; it then waits for this lock.
+		// Only the holder could change the word meanwhile. From now on its swap
+		// fails, and it waits for this lock.
 		if !p.move(&s.cell, w, w.with(watched)) { // model: watch
 			return
 		}
@@ -195,7 +196,7 @@ func (l *look[T]) seeLent(s *slot[T], w word) {
 	}
 }
 
-// lost deals with a watched slot whose lease nothing can reach any more.
+// lost handles a watched slot whose lease has become unreachable.
 func (l *look[T]) lost(s *slot[T]) { // model: lost
 	p := l.p
 	s.conn.trace.lost.Store(false) // report once
@@ -207,8 +208,8 @@ func (l *look[T]) lost(s *slot[T]) { // model: lost
 	}
 }
 
-// expires closes a connection that is not lent, if that is due. It reports
-// whether it did, or a Pop was faster.
+// expires closes an unused connection, if that is due. It reports whether it did
+// or a Pop was faster.
 func (l *look[T]) expires(s *slot[T], w word) bool {
 	p := l.p
 	why := Reason(0)
@@ -218,8 +219,8 @@ func (l *look[T]) expires(s *slot[T], w word) bool {
 	case s.usedUp(w, p.settings.MaxUses):
 		why = ReasonUses
 	}
-	// Those that were used together are due together: half of them at once,
-	// half of the others a whole look later.
+	// Connections that were used together are due together: half of them close
+	// now, and half of the others at the next look.
 	tooLong := p.settings.IdleTimeout != Never && l.idles > p.settings.MinIdle && !p.inFill() &&
 		l.due(s.seenAt+int64(p.settings.IdleTimeout)) && (p.idledAt == l.began || l.due(p.idledAt+int64(p.every)))
 	if why == 0 && !tooLong || l.expire == 0 {
@@ -239,9 +240,9 @@ func (l *look[T]) expires(s *slot[T], w word) bool {
 	return true
 }
 
-// checks begins a check of a connection that is not lent, if that is due. A
-// connection that has been idle for CheckAfter becomes stale: the fast path
-// does not match it then, and the next Pop that wants it has it checked.
+// checks begins the check of an unused connection, if that is due. A connection
+// that has been idle for CheckAfter becomes stale: the fast path does not take
+// it then, and a Pop that needs it has it checked.
 func (l *look[T]) checks(s *slot[T], w word) {
 	p := l.p
 	if p.connector.Check == nil {

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// How a connection leaves its slot: why it must, who may take it out, and what
-// the slot is afterwards.
+// How a connection leaves its slot: why it must, how it is taken out, and what
+// becomes of the slot.
 
-// mustLeave says why a connection that has come back to the pool must be
-// closed and not lent again; 0: it need not. It reads the clock during a
-// Refresh only.
+// mustLeave returns why a connection that has come back to the pool must be
+// closed and not lent again; 0: it need not. It reads the clock only during a
+// Refresh.
 func (p *Pool[T]) mustLeave(s *slot[T]) Reason {
 	switch {
 	case p.closed:
@@ -36,8 +36,8 @@ func (s *slot[T]) usedUp(w word, most int) bool {
 	return most != NoLimit && w.lease()-s.conn.before >= uint64(most)
 }
 
-// mayReplace reports whether a connection may go because of a Refresh. A
-// paused pool lends nothing and opens nothing: there all may.
+// mayReplace reports whether a connection may be closed for a Refresh. A paused
+// pool lends and opens nothing, so all of its connections may.
 func (p *Pool[T]) mayReplace() bool {
 	if p.paused {
 		return true
@@ -47,21 +47,21 @@ func (p *Pool[T]) mayReplace() bool {
 }
 
 // lifeEnds returns when a connection's lifetime is over: up to a tenth earlier
-// than MaxLifetime, each connection by a different amount, so that those that
-// were opened together do not close together.
+// than MaxLifetime, by a different amount for each connection, so that those
+// opened together do not close together.
 func (s *slot[T]) lifeEnds(most time.Duration) int64 {
 	if most == Never {
 		return int64(longest)
 	}
 	life := int64(most)
-	// Multiples of the golden ratio lie evenly, however many there are.
+	// Multiples of the golden ratio are evenly spread, however many there are.
 	share := s.conn.number*0x9E3779B97F4A7C15 + lifetimeSalt
 	early, _ := bits.Mul64(uint64(life/10), share) // the tenth's share of 2^64
 	return s.conn.openedAt + life - int64(early)
 }
 
 // lifetimeSalt lets processes that began together end their connections at
-// other times.
+// different times.
 var lifetimeSalt = rand.Uint64()
 
 // takeOut takes an unused slot for the pool. It reports false if a Pop was
@@ -71,8 +71,8 @@ func (p *Pool[T]) takeOut(s *slot[T], w word) bool {
 }
 
 // takeOutUnused takes an unused slot for the pool, to close its connection. It
-// returns nil if there is none. If this holding of the lock has had its visits
-// it returns nil, too, and the next settle goes on.
+// returns nil if there is none, or if the visits of this holding of the lock are
+// spent; then the alarm goes on.
 func (p *Pool[T]) takeOutUnused() *slot[T] {
 	for !p.visits.spent() {
 		i := p.table.Load().lastIdle(&p.visits)
@@ -93,11 +93,11 @@ func (p *Pool[T]) takeOutUnused() *slot[T] {
 	return nil
 }
 
-// shed closes surplus idle connections. It is called when there may be more
-// idle ones, or a larger surplus; others leave when they come back.
+// shed closes surplus idle connections. It is called when there may be more idle
+// ones, or a larger surplus. Others close when they are returned.
 func (p *Pool[T]) shed() {
-	// Before the look at the slots: a Push makes its slot idle and then looks
-	// at the gate, so one of the two sees the other.
+	// The gate before the slots: a Push makes its slot idle and then looks at the
+	// gate, so one of the two sees the other.
 	size := p.settings.Size
 	p.gate.set(gateShrunk, p.excess(size) > 0)
 	for p.excess(size) > 0 {
@@ -111,8 +111,8 @@ func (p *Pool[T]) shed() {
 	p.gate.set(gateShrunk, p.excess(size) > 0)
 }
 
-// vacate is what becomes of a slot whose call is over: it is free, unless the
-// call was abandoned and keeps it.
+// vacate frees the slot of a call that is over, unless the call was abandoned
+// and keeps the slot.
 func (p *Pool[T]) vacate(s *slot[T], c *call) {
 	if !c.keepsSlot {
 		p.free(s)
@@ -131,7 +131,7 @@ func (p *Pool[T]) free(s *slot[T]) { // model: freed
 	p.checkEnd()
 }
 
-// empty takes the connection out of the slot.
+// empty removes the connection from the slot.
 func (p *Pool[T]) empty(s *slot[T]) {
 	if s.conn != nil {
 		s.conn.cleanup.Stop()

@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// guard is the pool's one lock, with its clock and with what is to be told when
+// guard is the pool's one lock, with its clock and with what is left to do when
 // it is free. It is held for a few instructions, and never while user code
-// runs: an Observer and a Logger are user code, so what they are to be told is
-// noted under the lock and told after it.
+// runs. An Observer, a Logger and the connector are user code: events and calls
+// are noted under the lock, and told or begun after it.
 type guard[T any] struct {
 	mu    sync.Mutex
-	epoch time.Time // the pool's clock begins
-	at    int64     // what now returned since mu was locked; 0: it was not called
+	epoch time.Time // when the pool's clock began
+	at    int64     // what now has returned since mu was locked; 0: it was not called
 
 	visits visits // of slots, calls and waiters, see bulk.go
 
-	told     tokens[T]   // waiters whose tokens are to be sent
-	happened []happening // events that are to be told
-	starting []*call     // calls that are to begin
-	run      func(*call) // begins one; set by New
+	told     tokens[T]   // waiters to send tokens to
+	happened []happening // events to tell
+	starting []*call     // calls to begin
+	run      func(*call) // runs a call, in its own goroutine; set by New
 }
 
 const lockTries = 200
@@ -36,11 +36,11 @@ func (g *guard[T]) lock() {
 	g.mu.Lock()
 }
 
-// clock is nanoseconds since New, and at least 1.
+// clock returns the nanoseconds since New, at least 1.
 func (g *guard[T]) clock() int64 { return int64(time.Since(g.epoch)) }
 
-// now is clock as of its first call since the lock was taken: reading a clock
-// takes longer than most else that is done under the lock.
+// now returns what clock returned at the first call of now since the lock was
+// taken: reading a clock takes longer than most of what is done under the lock.
 func (g *guard[T]) now() int64 {
 	if g.at == 0 {
 		g.at = g.clock()
@@ -48,7 +48,7 @@ func (g *guard[T]) now() int64 {
 	return g.at
 }
 
-// unlockMu unlocks mu. What it returns must be told.
+// unlockMu unlocks mu. The caller must tell what it returns.
 func (g *guard[T]) unlockMu() (tokens[T], []happening, []*call) {
 	g.visits = visits{most: max(g.visits.most, g.visits.now)}
 	told, happened, starting := g.told, g.happened, g.starting
@@ -57,7 +57,7 @@ func (g *guard[T]) unlockMu() (tokens[T], []happening, []*call) {
 	return told, happened, starting
 }
 
-// telling is what one holding of the lock left to be told.
+// telling is what one holding of the lock left to tell and to begin.
 type telling[T any] struct {
 	pool     *Pool[T]
 	tokens   tokens[T]
@@ -65,10 +65,10 @@ type telling[T any] struct {
 	starting []*call
 }
 
-// unlock unlocks, and then tells.
+// unlock unlocks, then tells.
 func (p *Pool[T]) unlock() { p.unlockFirst().tell() }
 
-// unlockFirst unlocks. The caller tells when it holds no other pool's lock
+// unlockFirst unlocks. The caller tells once it holds no other pool's lock
 // either.
 func (p *Pool[T]) unlockFirst() telling[T] {
 	t := telling[T]{pool: p}
@@ -80,13 +80,13 @@ func (p *Pool[T]) unlockFirst() telling[T] {
 	return t
 }
 
-// unlockLater is unlock for a caller that holds other pools' locks too.
+// unlockLater is unlock for a caller that also holds other pools' locks.
 func (p *Pool[T]) unlockLater() (tell, report func()) {
 	t := p.unlockFirst()
 	return t.begin, t.tellEvents
 }
 
-// unlockOwn is unlock in a goroutine of the pool's own, where a panic of an
+// unlockOwn is unlock in one of the pool's own goroutines, where a panic of an
 // Observer or a Logger would end the program: it is logged instead.
 func (p *Pool[T]) unlockOwn() {
 	t := p.unlockFirst()
@@ -117,8 +117,8 @@ func (t telling[T]) tellEvents() {
 	}
 	p := t.pool
 	defer func() {
-		// Close waits for the reports. It sets the gate before it looks at
-		// their number.
+		// Close waits for the reports. It sets the gate before it reads their
+		// number.
 		if p.reports.Add(-1) == 0 && p.gate.has(gateClosed) {
 			p.lock()
 			defer p.unlock()
@@ -128,8 +128,8 @@ func (t telling[T]) tellEvents() {
 	t.report.tell()
 }
 
-// yield lets others have the lock between two slices. An Observer that panics
-// then is logged: bulk work is not left half done for it.
+// yield lets others have the lock between two slices. A panic of an Observer is
+// logged then: it must not leave bulk work half done.
 func (p *Pool[T]) yield() {
 	p.unlockOwn()
 	p.lock()

@@ -15,13 +15,13 @@ const (
 	floodTime  = int64(10 * time.Second)
 )
 
-// news keeps the latest events and holds back floods of them. Under the lock,
-// but for reports. Only this file writes its fields.
+// news keeps the latest events and suppresses floods of them. Under the lock,
+// except for reports. Only this file writes its fields.
 type news struct {
-	past    []happening // the latest of the rare ones, a ring
+	past    []happening // the latest rare events, a ring
 	oldest  int         // in past
 	floods  map[floodKey]*flood
-	reports atomic.Int64 // being told; raised under the lock
+	reports atomic.Int64 // the number of reports being told; increased under the lock
 }
 
 // happening is an event under the lock. Expensive formatting happens after
@@ -46,8 +46,8 @@ func (h *happening) event(pool string, start time.Time) Event {
 	return e
 }
 
-// floodKey is what counts as one kind for a flood: connections that close
-// because of an error are not held back by those that close as they should.
+// floodKey is what counts as one kind for a flood. Connections that close because
+// of an error are not suppressed because of those that close as they should.
 type floodKey struct {
 	kind   EventKind
 	failed bool
@@ -58,7 +58,7 @@ type flood struct {
 	count, suppressed int
 }
 
-// happen notes an event, which unlock tells. Under the lock.
+// happen notes an event, which unlock then tells. Under the lock.
 func (p *Pool[T]) happen(e Event, about *connection[T], taker *taker) {
 	h := happening{e: e, at: p.now(), taker: taker}
 	if about != nil {
@@ -69,8 +69,8 @@ func (p *Pool[T]) happen(e Event, about *connection[T], taker *taker) {
 	}
 }
 
-// note keeps an event, unless there are too many of its kind. It reports
-// whether it is to be told.
+// note keeps an event, unless there are too many of its kind. It reports whether
+// anybody is to be told of it.
 func (n *news) note(h *happening, observer *Observer, logger *slog.Logger) bool {
 	observed := observer.of(h.e.Kind) != nil
 	switch h.e.Kind {
@@ -94,8 +94,8 @@ func (n *news) note(h *happening, observer *Observer, logger *slog.Logger) bool 
 // latest returns the latest events, the oldest first.
 func (n *news) latest() []happening { return slices.Concat(n.past[n.oldest:], n.past[:n.oldest]) }
 
-// flooded reports whether there are too many events of a kind. If not, it
-// returns how many were suppressed since one was not.
+// flooded counts an event, and reports whether there are too many of its kind. If
+// not, it returns how many were suppressed since the latest that was kept.
 func (n *news) flooded(key floodKey, now int64) (suppressed int, flooded bool) {
 	if n.floods == nil {
 		n.floods = make(map[floodKey]*flood)
@@ -117,7 +117,7 @@ func (n *news) flooded(key floodKey, now int64) (suppressed int, flooded bool) {
 	return suppressed, false
 }
 
-// of returns who is to be told of a kind of event, or nil.
+// of returns the function that is told of a kind of event, or nil.
 func (o *Observer) of(kind EventKind) func(Event) {
 	if o == nil {
 		return nil
@@ -133,13 +133,13 @@ func (o *Observer) of(kind EventKind) func(Event) {
 	return o.Event
 }
 
-// wants reports whether it is to be told of a kind of event.
+// wants reports whether the Observer is told of a kind of event.
 func (o *Observer) wants(kind EventKind) bool { return o.of(kind) != nil }
 
-// everyUse reports whether it is to be told of each use.
+// everyUse reports whether the Observer is told of each use.
 func (o *Observer) everyUse() bool { return o.wants(EventPopped) || o.wants(EventPushed) }
 
-// report is events with those that are to be told of them.
+// report is events, and who is told of them.
 type report struct {
 	pool     string
 	start    time.Time
@@ -161,8 +161,8 @@ func (r *report) tell() {
 	}
 }
 
-// panicked logs that an Observer or a Logger did. A Logger may do so again,
-// and then no more can be done.
+// panicked logs a panic of an Observer or a Logger. If the Logger panics again,
+// nothing more can be done.
 func (r *report) panicked(v any) {
 	defer func() { _ = recover() }()
 	if r.logger != nil {
@@ -170,7 +170,7 @@ func (r *report) panicked(v any) {
 	}
 }
 
-// logEvent writes an event to a log, at the level of what it means.
+// logEvent logs an event, at a level that fits its kind.
 func logEvent(to *slog.Logger, e *Event) {
 	level, message := slog.LevelWarn, ""
 	switch e.Kind {
@@ -184,7 +184,7 @@ func logEvent(to *slog.Logger, e *Event) {
 			level = slog.LevelDebug
 		}
 	case EventDown:
-		level, message = slog.LevelError, "the server is down: until an open succeeds, one at a time is tried"
+		level, message = slog.LevelError, "the server is down; one open at a time is tried until one succeeds"
 	case EventUp:
 		level, message = slog.LevelInfo, "the server is up again"
 	case EventLeaked:
@@ -196,9 +196,9 @@ func logEvent(to *slog.Logger, e *Event) {
 	case EventRevoked:
 		message = "all leases were revoked"
 	case EventHung:
-		level, message = slog.LevelError, "a call hangs and is abandoned"
+		level, message = slog.LevelError, "a connector call hung and was abandoned"
 	case EventCallFailed:
-		message = "a call failed"
+		message = "a connector call failed"
 	}
 	if !to.Enabled(context.Background(), level) {
 		return

@@ -2,26 +2,26 @@ package pools
 
 import "time"
 
-// Observer is told what happens in a pool. Each function may be nil. They are
-// called outside of all locks, by the goroutine in which it happened, so they
-// must be quick and should not panic: no connection is lost by that, but what
-// else there was to tell is. In a goroutine of the pool's own the panic ends
-// there, and is logged. They may use the pool. Events of different goroutines
-// may come at once, and not quite in order. Close returns when all has been
-// told, so a function that calls it waits for itself.
+// Observer is told what happens in a pool. Each function may be nil. The
+// functions are called without any lock, by the goroutine in which the event
+// happened, so they must be quick. They may use the pool. They should not panic:
+// no connection is lost by a panic, but other events that were due are. In the
+// pool's own goroutines a panic is caught and logged. Events of different
+// goroutines may arrive concurrently and slightly out of order. Close returns
+// when all events have been told, so a function that calls it waits for itself.
 type Observer struct {
-	// Event is told what happens seldom: every kind of event but the three
-	// below.
+	// Event is told rare events: every kind except the three below.
 	Event func(Event)
 
-	// These are told what happens with each use. While Popped or Pushed is
-	// set, each Pop and Push takes the lock: some 400 ns more for the two.
+	// These are told of each use. While Popped or Pushed is set, each Pop and
+	// each Push takes the lock, which costs some 400 ns more for the two.
 	Popped func(Event) // a connection was lent; Took: the wait
-	Pushed func(Event) // a lease ended that began since this was set, and was not lost; Took: the use
-	Waited func(Event) // a Pop had to wait; Took: the wait; Err: why it failed
+	Pushed func(Event) // a lease ended that began after this was set, and was not lost; Took: the use
+	Waited func(Event) // a Pop had to wait, and its wait is over; Took: the wait; Err: why it failed
 }
 
-// Observers returns one that tells all of them, in this order; some may be nil.
+// Observers returns an Observer that calls all of the given ones, in this order.
+// Some may be nil.
 func Observers(all ...*Observer) *Observer {
 	both := func(a, b func(Event)) func(Event) {
 		switch {
@@ -41,15 +41,16 @@ func Observers(all ...*Observer) *Observer {
 	return o
 }
 
-// EventKind says what happened.
+// EventKind says what happened. Each kind documents which fields of the Event it
+// sets besides Kind, Pool and Time.
 type EventKind string
 
 const (
-	EventOpened     EventKind = "opened"      // Took: the open with all its tries
-	EventOpenFailed EventKind = "open failed" // with all its tries: Took, Err, Count in a row, RetryIn
-	EventClosed     EventKind = "closed"      // Took: how old it was; Reason; Err: what made it go
+	EventOpened     EventKind = "opened"      // Took: the open, including all its tries
+	EventOpenFailed EventKind = "open failed" // all tries failed: Took, Err, Count of failures in a row, RetryIn
+	EventClosed     EventKind = "closed"      // Took: its age; Reason; Err: the error because of which it closed
 	EventDown       EventKind = "down"        // opens fail from now on: Err
-	EventUp         EventKind = "up"          // an open has succeeded again, or none is needed any more: Took since down
+	EventUp         EventKind = "up"          // an open has succeeded again, or none is needed any more: Took: how long it was down
 	EventLeaked     EventKind = "leaked"      // held for longer than LeakAfter: Took, Goroutine, Stack
 	EventLost       EventKind = "lost"        // a Conn was forgotten without a Push: Goroutine, Stack
 	EventMisused    EventKind = "misused"     // an ended lease was pushed, destroyed or detached again
@@ -62,13 +63,13 @@ const (
 	EventWaited EventKind = "waited"
 )
 
-// Event is something that happened in a pool. What else than Kind, Pool and
-// Time is set, the kind's comment says.
+// Event is something that happened in a pool. Kind, Pool and Time are always
+// set; each [EventKind] documents which other fields it sets.
 type Event struct {
 	Kind      EventKind
 	Pool      string
 	Time      time.Time
-	ID        string // of the connection, if it is about one
+	ID        string // of the connection, if the event is about one
 	Took      time.Duration
 	Reason    Reason
 	Call      string // a function of the Connector: "Open", "Close" ...
@@ -78,14 +79,14 @@ type Event struct {
 	Stack     string
 	Err       error
 
-	// Suppressed is how many of this kind were neither logged nor kept for
-	// [Pool.Events] before this one, because there were too many.
+	// Suppressed is the number of events of this kind before this one that were
+	// neither logged nor kept for [Pool.Events], because there were too many.
 	Suppressed int
 }
 
-// Events returns what happened last, the oldest first: at most 64 events, of
-// the kinds that [Observer.Event] is told. When many of one kind come, it has
-// ten of them in ten seconds, and Suppressed of the next says how many not.
+// Events returns the latest events, the oldest first: at most 64, of the kinds
+// that [Observer.Event] is told. Of one kind it keeps at most ten in ten seconds;
+// Suppressed of the next one says how many were dropped.
 func (p *Pool[T]) Events() []Event {
 	if !p.gate.has(gateMade) {
 		return nil

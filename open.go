@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Opens run in goroutines of the pool and belong to no caller: a caller that
+// Opens run in the pool's own goroutines and belong to no caller: a caller that
 // gives up does not stop the open that it caused, and the connection goes to
 // the oldest waiter or becomes idle.
 
-// opens are what the pool knows of opens, beside their pace. Under the lock.
+// opens is what the pool knows about opens, besides their pace. Under the lock.
 type opens struct {
 	probing   bool
-	openErr   error // the latest
+	openErr   error // of the latest open that failed
 	openErrAt int64
 	begun     uint64 // opens so far; each takes a lease number
 }
@@ -28,9 +28,9 @@ type openJob[T any] struct {
 	number   uint64 // of the call
 	tries    int    // at most
 	timeout  time.Duration
-	pause    time.Duration // the longest before the second try
+	pause    time.Duration // the upper bound of the one before the second try
 	began    int64
-	told     func(error) // if not nil, learns how it ended
+	told     func(error) // if not nil, called under the lock with the result
 	resource T
 	got      bool
 	stopped  bool // Pause or a smaller Size ended it between two tries
@@ -48,14 +48,14 @@ func timedOut(ctx context.Context) bool {
 
 // wanted is how many more opens should be running.
 func (p *Pool[T]) wanted() int {
-	// A connection that is being reset or checked will be idle sooner than a
-	// new one would; without this, one sequential user would open a second.
+	// A connection that is being reset or checked will be idle sooner than a new
+	// one could be. Without this, one sequential user would open a second one.
 	hopes := p.in[opening] + p.aboutIdle()
 	if p.failingSince != 0 {
-		hopes -= p.byKeeper // of connections that are as dead as the others, probably
+		hopes -= p.byKeeper // these connections are probably as dead as the others
 	}
 	if p.pace.overstayed {
-		// What has been running for longer than such a call takes may hang.
+		// A call that has been running for longer than such calls take may hang.
 		hopes = p.calls.opens.fresh() + p.calls.resets.fresh()
 	}
 	return max(p.queue.len-hopes, p.demand.wanted(p.aliveSoon()))
@@ -102,7 +102,8 @@ func (p *Pool[T]) vacantSlot() *slot[T] {
 	return p.table.Load().slots[first]
 }
 
-// open starts an open in a vacant slot. told, if not nil, learns how it ended.
+// open starts an open in a vacant slot. told, if not nil, is called under the
+// lock with the result.
 func (p *Pool[T]) open(s *slot[T], tries int, told func(error)) {
 	// A lease number of its own: a Pop that read the idle word of the slot's
 	// last connection and slept since must not find that word again, or it
@@ -147,8 +148,8 @@ func (j *openJob[T]) call(ctx context.Context) (err error) {
 }
 
 // awaitTurn waits until MaxOpensPerSecond allows a further try, and takes it.
-// It returns false if ctx ends before, and if no further try may begin: the
-// pool was paused, or Size lowered.
+// It returns false if ctx ends first, or if no further try may begin because the
+// pool was paused or Size was lowered.
 func (j *openJob[T]) awaitTurn(ctx context.Context) bool {
 	p := j.p
 	for {
@@ -196,7 +197,7 @@ func (j *openJob[T]) done(c *call, err error) {
 	p.tellFills(err)
 }
 
-// late closes what the open brings: it is not wanted any more.
+// late closes the connection if there is one: it is no longer wanted.
 func (j *openJob[T]) late(c *call, _ error) {
 	p := j.p
 	if j.got {
@@ -224,10 +225,10 @@ func (j *openJob[T]) adopt() {
 	s.seen, s.seenAt = s.word.load(), p.now()
 	h := &handle[T]{slot: s, pool: p, conn: s.conn}
 	s.handle.Store(h)
-	// Once a connection, not once a lease. The argument is small and knows
-	// neither slot nor pool: the collector holds on to it, and it would keep a
-	// dropped pool for ever. The function may run outside the pool's synctest
-	// bubble, so it touches atomics, and pprof's own lock.
+	// One cleanup per connection, not per lease. The argument must not lead to
+	// the slot or the pool: the runtime keeps it alive, and a dropped pool would
+	// never be freed. The function may run outside the pool's synctest bubble, so
+	// it touches only atomics and pprof's own lock.
 	s.conn.cleanup = runtime.AddCleanup(h, (*trace).lose, s.conn.trace)
 	if p.keeper.at == 0 {
 		p.lookNoLaterThan(p.now() + int64(p.every))
@@ -249,7 +250,7 @@ func (j *openJob[T]) failed(err error) {
 	}
 }
 
-// up ends that the server counts as down.
+// up notes that the server is not down.
 func (p *Pool[T]) up() {
 	if was, since := p.pace.up(p.now()); was {
 		p.happen(Event{Kind: EventUp, Took: since}, nil, nil)
@@ -264,14 +265,14 @@ func (p *Pool[T]) probe() {
 		p.probing = true
 		p.open(s, 1, func(error) { p.probing = false })
 	case p.alive() >= p.settings.Size:
-		p.up() // nothing is to be opened: Size was lowered since
+		p.up() // there is nothing to open: Size was lowered meanwhile
 	default:
 		p.pace.probeLater(p.now())
 	}
 }
 
-// randomly returns a random duration below that one. Tests that are to go the
-// same way each time set it.
+// randomly returns a random duration below its argument. Tests that must repeat
+// exactly replace it.
 var randomly = rand.N[time.Duration]
 
 // jitter returns a random pause up to first, doubled n times.

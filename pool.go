@@ -9,32 +9,32 @@ import (
 	"unicode/utf8"
 )
 
-// Pool holds up to Size connections of one kind. It is safe for any number of
-// goroutines. A Push happens before the Pop that receives the same
-// connection. An uncontended Pop and Push cost two atomic operations and
-// allocate nothing. Make one with [New].
+// Pool holds up to Size connections of one kind. Any number of goroutines may use
+// it. A Push happens before the Pop that receives the same connection. An
+// uncontended Pop and Push cost two atomic operations and allocate nothing. Make
+// one with [New].
 type Pool[T any] struct {
-	// Read by every Pop and Push, seldom written.
+	// Read by every Pop and Push, rarely written.
 	gate gate
 	search[T]
 	sampling sampling
 
 	// Set by New.
 	name      string
-	serial    uint64 // the order in which several pools are popped from
+	serial    uint64 // the order in which several pools are locked or popped from
 	connector Connector[T]
 	settings  Settings // under the lock
 
-	counted atomic.Pointer[counted] // for errors, see countSlots
+	counted atomic.Pointer[counted] // for errors; see countSlots
 
 	_ [64]byte // a contended lock does not slow the words above
 
-	guard[T] // under its lock is all that follows, and the writing of gate
+	guard[T] // its lock guards everything below, and the writing of gate
 
 	queue  queue[T]
-	racer  *waiter[T] // the one that was woken to race and has not come back
+	racer  *waiter[T] // the waiter that was woken to race and has not come back
 	spares spares[T]
-	alarm  timer // for what the waiters and the prober wait for
+	alarm  timer // see alarm.go
 	keeper timer // for the keeper's looks
 
 	census
@@ -55,9 +55,9 @@ type Pool[T any] struct {
 
 var poolsMade atomic.Uint64 // in this process
 
-// New makes a pool. It opens nothing itself: connections are opened when they
-// are first needed, and in the background with MinIdle; see also Fill. All
-// faults of name, connector and settings come in one error.
+// New makes a pool. It opens nothing itself: connections are opened when they are
+// first needed, and with MinIdle in the background; see also Fill. One error
+// reports all faults of name, connector and settings.
 func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T], error) {
 	var faults []error
 	if name == "" {
@@ -92,9 +92,9 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 	return p, nil
 }
 
-// Pop takes a connection: an idle one, or else the first that is pushed or
-// finished opening. It waits until ctx ends, at most WaitTimeout; its error
-// is then a [*PopError]. Give the connection back with [Conn.Push].
+// Pop takes a connection: an idle one, or else the first that is pushed or has
+// opened. It waits until ctx ends, at most WaitTimeout. Its error is a
+// [*PopError]. Give the connection back with [Conn.Push].
 func (p *Pool[T]) Pop(ctx context.Context) (Conn[T], error) {
 	if p.gate.load()&popsLook == gateMade && ctx.Err() == nil {
 		if h, lease := p.take(); h != nil {
@@ -136,8 +136,8 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 }
 
 // TryPop takes an idle connection if there is one. It never waits, opens or
-// checks, so it takes none that would have to be checked first: with CheckAfter
-// Always it finds nothing.
+// checks, so it takes no connection that has to be checked first: with
+// CheckAfter Always it finds nothing.
 func (p *Pool[T]) TryPop() (Conn[T], bool) {
 	if !p.gate.mayTake() {
 		return Conn[T]{}, false
@@ -145,8 +145,8 @@ func (p *Pool[T]) TryPop() (Conn[T], bool) {
 	return p.takeConn()
 }
 
-// Push gives conn back, as [Conn.Push] does, and refuses a Conn of another
-// pool with ErrForeign.
+// Push gives conn back, as [Conn.Push] does. It returns ErrForeign if conn
+// belongs to another pool.
 func (p *Pool[T]) Push(conn Conn[T]) error {
 	if conn.handle != nil && conn.handle.pool != p {
 		return ErrForeign
@@ -154,20 +154,20 @@ func (p *Pool[T]) Push(conn Conn[T]) error {
 	return conn.Push()
 }
 
-// Use pops a connection, calls fn with its resource and gives it back, also
-// when fn panics or calls runtime.Goexit; then the connection is closed. The
-// error of fn is returned as it is, after [Connector.Broken] has seen it.
+// Use pops a connection, calls fn with its resource and gives the connection
+// back. If fn panics or calls runtime.Goexit, the connection is closed. Use
+// returns the error of fn unchanged, after [Connector.Broken] has seen it.
 func (p *Pool[T]) Use(ctx context.Context, fn func(resource T) error) error {
 	conn, err := p.Pop(ctx)
 	if err != nil {
 		return err
 	}
 	ended := false
-	// The deferred call keeps conn reachable while fn runs, which may hold
-	// the resource alone.
+	// The deferred call keeps conn reachable while fn runs, which has only the
+	// resource.
 	defer func() {
 		if !ended {
-			_ = conn.Destroy() // fn did not return; who ended this lease is logged by Destroy
+			_ = conn.Destroy() // fn did not return; Destroy reports it if this lease has already ended
 		}
 	}()
 	err = fn(conn.handle.conn.resource)
@@ -196,20 +196,20 @@ func UseResult[T, R any](ctx context.Context, p *Pool[T], fn func(resource T) (R
 // Name returns the pool's name.
 func (p *Pool[T]) Name() string { return p.name }
 
-// Size returns how many connections may be open at once.
+// Size returns the maximum number of open connections.
 func (p *Pool[T]) Size() int { return p.Settings().Size }
 
-// Settings returns the settings in force, with the defaults filled in.
+// Settings returns the current settings, with the defaults filled in.
 func (p *Pool[T]) Settings() Settings {
 	p.lock()
 	defer p.unlock()
 	return p.settings
 }
 
-// Available returns how many connections can be had without waiting for a
-// holder: those that are idle (also if they are checked first, which TryPop
-// does not do) and those that may still be opened. A pool that is closed or
-// paused has none.
+// Available returns how many connections can be taken without waiting for a
+// holder: those that are idle, including those that Pop checks first and TryPop
+// does not take, and those that may still be opened. A closed or paused pool has
+// none.
 func (p *Pool[T]) Available() int {
 	if p.gate.load()&(gateMade|gateClosed|gatePaused) != gateMade {
 		return 0

@@ -6,24 +6,24 @@ import (
 )
 
 const (
-	spareWaiters = 1024 // that are kept for reuse
-	scanWaiters  = 32   // that a Pop beyond MaxWaiting looks at
+	spareWaiters = 1024 // the most that are kept for reuse
+	scanWaiters  = 32   // the most that a Pop beyond MaxWaiting looks at
 )
 
 // waiter is a Pop that waits.
 type waiter[T any] struct {
-	next, prev *waiter[T]      // in the queue, or next among the spare ones
+	next, prev *waiter[T]      // in the queue; next: or among the spare ones
 	ctx        context.Context // its methods are the user's: none is called under the lock
-	done       <-chan struct{} // the ctx's
+	done       <-chan struct{} // of the ctx
 	since      int64           // on the pool's clock
 	queued     bool
 
-	// token wakes the waiter. The channel holds one, which is enough: a waiter
-	// gets a second token only after it has come back from the race that the
-	// first one woke it for. It is sent after the unlock, so that no goroutine
-	// waits for the lock while the scheduler is at work.
+	// token wakes the waiter. A channel of one is enough: a waiter gets a second
+	// token only after it has come back from the race that the first one woke it
+	// for. Tokens are sent after the unlock, so that no goroutine waits for the
+	// lock while the scheduler is at work.
 	token    chan struct{}
-	told     bool       // since it queued, or came back from a race; under the lock
+	told     bool       // a token was sent, or will be, since it queued or came back from a race; under the lock
 	nextTold *waiter[T] // the next in tokens
 
 	// What the token means, written under the lock before it is sent. If
@@ -32,13 +32,13 @@ type waiter[T any] struct {
 	lease  word
 	err    error
 
-	// back says that the Pop is through with this waiter. The Pop writes it
-	// last; then the waiter may be reused.
+	// back says that the Pop is done with this waiter. The Pop writes it last;
+	// then the waiter may be reused.
 	back atomic.Bool
 }
 
-// finish is the last that a Pop does with its waiter. A spare waiter keeps
-// nothing alive, a lost lease least of all.
+// finish is the last thing that a Pop does with its waiter. A spare waiter must
+// not keep anything alive, in particular not a lost lease.
 func (w *waiter[T]) finish() {
 	w.ctx, w.done, w.handle, w.err = nil, nil, nil, nil
 	w.back.Store(true)
@@ -59,7 +59,7 @@ func (w *waiter[T]) ended() bool {
 type queue[T any] struct {
 	first, last *waiter[T]
 	len         int
-	looked      *waiter[T] // where scan goes on; nil: at the first
+	looked      *waiter[T] // where scan continues; nil: at the first
 }
 
 func (q *queue[T]) append(w *waiter[T]) {
@@ -91,8 +91,8 @@ func (q *queue[T]) remove(w *waiter[T]) {
 	q.len--
 }
 
-// scan calls f, which may remove it, for each waiter. It visits a few of them,
-// and goes on there the next time.
+// scan calls f for a few waiters; f may remove its waiter. The next scan
+// continues where this one stopped.
 func (q *queue[T]) scan(v *visits, f func(*waiter[T])) {
 	w := q.looked
 	for range min(q.len, scanWaiters) {
@@ -109,7 +109,7 @@ func (q *queue[T]) scan(v *visits, f func(*waiter[T])) {
 	q.looked = w
 }
 
-// tokens are waiters whose tokens are to be sent, in this order.
+// tokens are the waiters to send tokens to, in this order.
 type tokens[T any] struct{ first, last *waiter[T] }
 
 func (t *tokens[T]) add(w *waiter[T]) {
@@ -125,21 +125,22 @@ func (t *tokens[T]) add(w *waiter[T]) {
 func (t tokens[T]) send() {
 	for next := t.first; next != nil; {
 		w := next
-		next, w.nextTold = w.nextTold, nil // before the token: after it w is its Pop's
+		next, w.nextTold = w.nextTold, nil // before the token: after it w belongs to its Pop
 		pauseBefore("token")
 		w.token <- struct{}{}
 	}
 }
 
-// spares are waiters for reuse, linked by next; those that were spared first
-// are reused first. Their channels were made by their pool: package-level ones
-// would break testing/synctest. Only this file writes its fields.
+// spares are waiters for reuse, linked by next; the one that has been spare for
+// longest is reused first. Each pool makes its own, with their channels:
+// package-level ones would break testing/synctest. Only this file writes its
+// fields.
 type spares[T any] struct {
 	first, last *waiter[T]
 	len         int
 }
 
-// get returns a spare waiter whose Pop is through with it, or a new one.
+// get returns a spare waiter whose Pop is done with it, or a new one.
 func (s *spares[T]) get() *waiter[T] {
 	for range min(s.len, 4) {
 		w := s.first
@@ -160,7 +161,7 @@ func (s *spares[T]) get() *waiter[T] {
 }
 
 // put keeps a waiter for reuse. Whatever ends a wait under the lock calls it,
-// once a wait; the Pop may not be back yet.
+// once per wait; the Pop may not be back yet.
 func (s *spares[T]) put(w *waiter[T]) {
 	if s.len == spareWaiters {
 		return

@@ -6,25 +6,26 @@ import (
 	"time"
 )
 
-// A Refresh replaces connections. It gives each its turn, counts those of an
-// older generation that are left, and belongs to the pool: its caller only
+// A Refresh replaces connections. It gives each one its turn and counts those of
+// older generations that are left. It belongs to the pool: its caller only
 // waits.
 
 // Refresh replaces every connection that is open or being opened, for new
-// credentials, certificates or servers behind one name. Over is the time
-// across which the replacements are spread; 0: as fast as new ones can be
-// opened. Idle connections are closed when their turn comes, others when they
-// come back after that. New ones are opened in their place, by slow start.
+// credentials, new certificates, or other servers behind the same name. The
+// replacements are spread over the time over; 0: as fast as new connections can
+// be opened. When its turn comes, an idle connection closes; one in use closes
+// when it is returned. New ones are opened in their place, with slow start.
 //
-// It is careful: before a new connection could be opened, it closes none, or
-// one if there is no room beside; and after that never more than half of them
-// are missing at a time. So while the server refuses new ones, the old ones
-// stay. (A paused pool opens nothing: there all old ones go.)
+// Until the first new connection was opened, Refresh closes none, or one if
+// there is no room for another. After that, at most half of the connections are
+// missing at any time. So while the server refuses new connections, the old ones
+// stay. (A paused pool opens nothing; there Refresh closes all old ones.)
 //
-// It returns nil when no old connection is left; the last new ones may still
-// be opening. When ctx ends or the pool is closed before, it returns an error
-// that says how many are left; the replacing goes on without it. A holder
-// that calls it waits for itself: give ctx a deadline.
+// Refresh returns nil when no old connection is left; the last new ones may still
+// be opening. If ctx ends or the pool is closed first, it returns an error that
+// says how many are left. After the end of ctx the replacing continues in the
+// background. A holder of a connection that calls Refresh waits for itself: give
+// ctx a deadline.
 func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 	if !p.gate.has(gateMade) {
 		return ErrZero
@@ -83,8 +84,8 @@ func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
 	return r
 }
 
-// goOn takes the turns that are due. It returns after which time to come
-// back, or 0 when the Refresh is over.
+// goOn takes the turns that are due. It returns when to call it again, or 0 if
+// the Refresh is over.
 func (p *Pool[T]) goOn(r *refresh) (next time.Duration, err error) {
 	p.lock()
 	defer p.unlock()
@@ -101,17 +102,17 @@ func (p *Pool[T]) goOn(r *refresh) (next time.Duration, err error) {
 
 // turns is how far the turns have been taken. Under the lock.
 type turns struct {
-	next int  // slot
-	left bool // some before it, whose turn had come, could not be replaced then
+	next int  // the slot to go on with
+	left bool // some before it are left for another round
 }
 
-// takeTurns closes idle connections whose turn to be replaced has come, and
-// sees to it that others are when they come back. It returns when the next
-// turn is, or a while from now. It yields the lock between slices.
+// takeTurns closes idle connections whose turn has come, and marks held ones to
+// be closed when they are returned. It returns when the next turn is due, or a
+// while from now. It yields the lock between slices.
 //
-// It goes on where it stopped: at the first connection that may not be replaced
-// yet, or whose turn has not come. So a wake for one connection that was
-// replaced does not cost a walk.
+// It continues where it stopped: at the first connection that may not be
+// replaced yet, or whose turn has not come. So a wake for one connection that
+// was replaced does not cost a walk.
 func (p *Pool[T]) takeTurns() (next int64) {
 	next = p.now() + int64(longestLook)
 	for again := true; len(p.refreshes) > 0; {
@@ -151,7 +152,8 @@ func (p *Pool[T]) takeTurns() (next int64) {
 	return next
 }
 
-// refreshLeft ends the waiting for a Refresh.
+// refreshLeft is the error of a Refresh whose ctx has ended, or nil if it has
+// just finished.
 func (p *Pool[T]) refreshLeft(r *refresh, err error) error {
 	p.lock()
 	defer p.unlock()
@@ -161,7 +163,7 @@ func (p *Pool[T]) refreshLeft(r *refresh, err error) error {
 	return &refreshError{p.name, r.left, err, p.openErrNow()}
 }
 
-// refreshError says how far a Refresh came.
+// refreshError says how far a Refresh got.
 type refreshError struct {
 	pool    string
 	left    int
@@ -169,8 +171,8 @@ type refreshError struct {
 	openErr error // the latest failure of Open while the server is down
 }
 
-// Error is where the text of a user's error is asked for: under the lock, its
-// methods could not use the pool.
+// Error formats the errors here, and not when the refreshError is made under the
+// lock: the methods of a user's error may use the pool.
 func (e *refreshError) Error() string {
 	text := fmt.Sprintf("pools: refresh %q: %d old connections left: %v", e.pool, e.left, e.err)
 	if e.left < 0 {

@@ -7,13 +7,13 @@ import (
 
 // upkeep is what the jobs of Check and Reset share. A connection that is being
 // checked or reset counts as about to be idle, so that one sequential user
-// opens one connection. It is released when the call succeeds, and closed when
-// the call fails or hangs.
+// opens one connection. It is handed back when the call succeeds, and closed
+// when the call fails or hangs.
 type upkeep[T any] struct {
 	p    *Pool[T]
 	slot *slot[T]
 	conn *connection[T]
-	why  Reason // to close it when the call fails
+	why  Reason // for the close when the call fails
 }
 
 func (u *upkeep[T]) over(c *call, err error) {
@@ -21,7 +21,7 @@ func (u *upkeep[T]) over(c *call, err error) {
 	case err == nil:
 		u.p.handBack(u.slot)
 	case c.abandoned:
-		// Its Close may not run beside the call that hangs; late does it.
+		// Close must not run beside the call that hangs; late begins it.
 		u.p.vacate(u.slot, c)
 	default:
 		u.p.close(u.slot, u.why, err)
@@ -33,7 +33,7 @@ func (u *upkeep[T]) late(c *call, _ error) { u.p.closeLeft(u.conn, u.slot, c.kee
 // resetJob makes a returned connection clean.
 type resetJob[T any] struct{ upkeep[T] }
 
-// reset has the connection of a slot that the pool owns cleaned.
+// reset starts the Reset of the connection of a slot that the pool owns.
 func (p *Pool[T]) reset(s *slot[T]) {
 	p.put(&s.cell, resetting)
 	j := &resetJob[T]{upkeep[T]{p, s, s.conn, ReasonReset}}

@@ -2,11 +2,12 @@ package pools
 
 import "context"
 
-// RevokeAll ends every lease and returns how many there were. It is a tool for
-// operators whose connections do not come back. Nothing is closed under its
-// holder: [Connector.Abort], if there is one, interrupts what the holder is
-// doing, and its Push then closes the connection and returns ErrRevoked. Until
-// then the slot is taken, since the holder may still be using it.
+// RevokeAll ends all leases and returns how many there were. It is a tool for
+// operators whose connections do not come back. No connection is closed under
+// its holder: [Connector.Abort], if there is one, interrupts what the holder is
+// doing, and the holder's Push then closes the connection and returns
+// ErrRevoked. Until then the slot stays taken, since the holder may still be
+// using the connection.
 func (p *Pool[T]) RevokeAll() int {
 	if !p.gate.has(gateMade) {
 		return 0
@@ -16,8 +17,8 @@ func (p *Pool[T]) RevokeAll() int {
 	return p.revokeAll()
 }
 
-// revokeAll marks every lease as ended, and aborts what its holder does. It
-// yields the lock between slices.
+// revokeAll marks all leases as revoked, and aborts what their holders are doing.
+// It yields the lock between slices.
 func (p *Pool[T]) revokeAll() (n int) {
 	for i := 0; ; i++ {
 		if !p.visits.visit() {

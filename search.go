@@ -6,15 +6,15 @@ import (
 	"unsafe"
 )
 
-// search finds idle slots without the lock, and vacant ones under it.
+// search finds idle slots without the lock; idle.go does so under it.
 //
 // It starts at the first slot until a swap was lost to another goroutine. Then
 // goroutines spread, by the addresses of their stacks, over a prefix of the
 // slots that doubles with each lost swap and halves at the keeper's looks. So
-// one goroutine keeps to one slot, and the others become idle for long enough
-// to be closed.
+// one goroutine keeps to one slot, and the others stay idle for long enough to
+// be closed.
 type search[T any] struct {
-	prefix atomic.Uint32 // how many of the first slots searches start in
+	prefix atomic.Uint32 // searches start in this many of the first slots
 	salt   atomic.Uint32 // changes the starts after a collision
 	table  atomic.Pointer[table[T]]
 }
@@ -41,7 +41,7 @@ func (f *search[T]) take() (*handle[T], word) {
 	return f.takeFrom(t, first)
 }
 
-// takeFrom looks at every slot that may be idle, from first on and round.
+// takeFrom looks at every slot that may be idle, from first on and around.
 func (f *search[T]) takeFrom(t *table[T], first int) (*handle[T], word) {
 	if t.hints != nil {
 		return f.takeHinted(t, first)
@@ -56,10 +56,10 @@ func (f *search[T]) takeFrom(t *table[T], first int) (*handle[T], word) {
 	return nil, 0
 }
 
-// slot returns a slot, or nil if there is none of that index any more.
+// slot returns a slot, or nil if the table no longer has this index.
 func (f *search[T]) slot(i int) *slot[T] { return f.table.Load().slot(i) }
 
-// takeSlot is take of one slot.
+// takeSlot is take for one slot.
 func (f *search[T]) takeSlot(s *slot[T]) (*handle[T], word) {
 	w := s.word.load()
 	if w.state() != idle {
@@ -73,8 +73,8 @@ func (f *search[T]) takeSlot(s *slot[T]) (*handle[T], word) {
 	return h, w + popStep
 }
 
-// takeHinted is takeFrom by the hints: it looks at no slot whose bit is clear.
-// It begins with the hints of first and, among those, at first.
+// takeHinted is takeFrom for a table with hints: it looks at no slot whose bit
+// is clear. It begins with the hints of first and, among those, at first.
 func (f *search[T]) takeHinted(t *table[T], first int) (*handle[T], word) {
 	from := first / 64
 	for k := range len(t.heads) + 1 {
@@ -102,7 +102,7 @@ func (f *search[T]) takeHinted(t *table[T], first int) (*handle[T], word) {
 	return nil, 0
 }
 
-// takeAmong is take of the 64 slots of one hints, from turn on and round.
+// takeAmong is take for the 64 slots of one hints, from turn on and around.
 func (f *search[T]) takeAmong(t *table[T], i, turn int) (*handle[T], word) {
 	for some := bits.RotateLeft64(t.hints[i].some(), -turn); some != 0; some &= some - 1 {
 		s := t.slots[i*64+(bits.TrailingZeros64(some)+turn)%64]
@@ -118,9 +118,9 @@ func (f *search[T]) takeAmong(t *table[T], i, turn int) (*handle[T], word) {
 	return nil, 0
 }
 
-// collided notes that two goroutines wanted one slot at one instant. Starts
-// spread over a longer prefix of the slots. The salt changes too, or the same
-// two could meet for ever.
+// collided notes that two goroutines wanted one slot at one instant. It spreads
+// the starts over a longer prefix of the slots. It changes the salt too, or the
+// same two could collide for ever.
 func (f *search[T]) collided() {
 	f.salt.Add(0x9E3779B9)
 	size := uint32(len(f.table.Load().slots))
@@ -129,8 +129,8 @@ func (f *search[T]) collided() {
 	}
 }
 
-// calm lets searches start closer together again: what spread them may be
-// over.
+// calm lets searches start closer together again: the collisions that spread
+// them may be over.
 func (f *search[T]) calm() {
 	if prefix := f.prefix.Load(); prefix > 1 {
 		f.prefix.CompareAndSwap(prefix, prefix/2)
@@ -138,7 +138,7 @@ func (f *search[T]) calm() {
 }
 
 // start spreads goroutines over the first prefix slots by the addresses of
-// their stacks, the one thing that tells goroutines apart at no cost.
+// their stacks, which tell goroutines apart at no cost.
 func start(prefix, salt uint32) int {
 	var here byte
 	stack := uint32(uintptr(unsafe.Pointer(&here)) >> 11)

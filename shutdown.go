@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// closeWait is how long a Close waits whose ctx has no deadline.
+// closeWait is how long a Close waits if its ctx has no deadline.
 const closeWait = 30 * time.Second
 
 var errCloseWait = fmt.Errorf("waited for %v (the ctx has no deadline)", closeWait)
 
-// Close ends the pool. Every wait ends at once with ErrClosed, and every Pop
-// from now on; opens under way are cancelled; idle connections are closed, and
-// the others as they come back. It returns nil when everything is closed.
+// Close closes the pool. Waiting and later Pops fail at once with ErrClosed;
+// running opens are cancelled; idle connections close at once, and the others
+// when they are returned. Close returns nil when everything is closed.
 //
-// If ctx ends before (without a deadline: after 30 s), Close interrupts those
-// still in use by [Connector.Abort], if there is one, and returns a
-// [*CloseError] that names them. They are closed when they come back, and a
+// If ctx ends first (without a deadline: after 30 s), Close interrupts the
+// connections still in use with [Connector.Abort], if there is one, and returns
+// a [*CloseError] that names them. They close when they are returned, and a
 // further Close waits for them. Closing a pool while holding one of its
 // connections, or in an Observer or a Logger, blocks until ctx ends.
 func (p *Pool[T]) Close(ctx context.Context) error {
@@ -76,13 +76,13 @@ func (p *Pool[T]) beginClose() bool {
 	p.gate.set(gateClosed, true)
 	p.alarm.stop()
 	p.tellFills(ErrClosed)
-	p.collectedAt = 0  // callers that waited before are gone
-	p.pace.up(p.now()) // nothing tries any more whether the server is down
+	p.collectedAt = 0  // a collection may be asked for again, for Close
+	p.pace.up(p.now()) // a closed pool is not down: nothing probes any more
 	p.settle()
 	return true
 }
 
-// leftover is what has not come back when a Close ends.
+// leftover is what has not come back when a Close returns.
 type leftover[T any] struct {
 	now     int64
 	held    []glimpse[T]
@@ -91,7 +91,7 @@ type leftover[T any] struct {
 	telling int
 }
 
-// left says what has not come back. Under the lock, which it yields between
+// left returns what has not come back. Under the lock, which it yields between
 // slices.
 func (p *Pool[T]) left() *leftover[T] {
 	l := &leftover[T]{now: p.now(), telling: int(p.reports.Load())}
@@ -117,7 +117,7 @@ func (p *Pool[T]) left() *leftover[T] {
 	return l
 }
 
-// err writes out what is left.
+// err describes what is left.
 func (l *leftover[T]) err(pool string, why error) *CloseError {
 	e := &CloseError{Pool: pool, Busy: l.busy, Telling: l.telling, Err: why}
 	for _, g := range l.held {

@@ -17,15 +17,15 @@ type slot[T any] struct {
 	cell
 
 	// handle is the connection's handle while the slot is idle or held, so that
-	// the fast path allocates nothing; nil once a lease has lasted for long. A
-	// Pop reads it before its swap, because the keeper may clear it after the
+	// the fast path allocates nothing; nil once a lease has lasted for a second.
+	// A Pop reads it before its swap, because the keeper may clear it after the
 	// swap. If the swap succeeds the handle was the right one, since no word
 	// occurs twice in a slot: an open takes a lease number of its own.
 	handle atomic.Pointer[handle[T]]
 	conn   *connection[T] // nil when vacant or opening
 
-	// 128 bytes, all of them used: neighbours on one cache line, or on two that
-	// are fetched as a pair, slow each other down.
+	// The size is 128 bytes, without padding: neighbours on one cache line, or
+	// on two that are fetched as a pair, would slow each other down.
 }
 
 // cell is the part of a slot that does not depend on the resource's type.
@@ -33,9 +33,9 @@ type cell struct {
 	word atomicWord
 
 	// hints is where to note that this slot is idle, in a table with many
-	// slots. Only a new table changes it. A push that still knows the old
-	// hints does no harm: all bits of new hints are set, so whoever clears
-	// this slot's bit has looked at the slot since.
+	// slots. Only a new table changes it. A push that still uses the old hints
+	// does no harm: all bits of new hints are set, so whoever clears this slot's
+	// bit has looked at the slot since.
 	hints atomic.Pointer[hints]
 	index int
 
@@ -45,19 +45,19 @@ type cell struct {
 	use   timedUse
 }
 
-// kept is what the pool notes of a slot and its connection, under the lock.
+// kept is what the pool notes about a slot and its connection. Under the lock.
 type kept struct {
 	seen       word   // at the keeper's last look
 	seenAt     int64  // when the slot was first seen with this lease number and lent, or not lent
 	checkedAt  int64  // when the connection was last checked; 0: never
-	refreshAt  int64  // from when on a Refresh wants it replaced; 0: none does
-	generation uint64 // the number of Refreshes, plus one, when its open began; 0: no connection
+	refreshAt  int64  // when a Refresh wants it replaced; 0: no Refresh does
+	generation uint64 // refresh generation when its open began (the first is 1); 0: no connection
 	reported   uint64 // the lease that was last reported as a leak
 	expired    bool   // its lifetime is over
 }
 
 // sinceSeen reports whether a slot with this word has been lent, or not lent,
-// ever since seenAt.
+// since seenAt without interruption.
 func (k *kept) sinceSeen(w word) bool {
 	return w.lease() == k.seen.lease() && w.lent() == k.seen.lent()
 }
@@ -73,24 +73,24 @@ type connection[T any] struct {
 	cleanup  runtime.Cleanup
 }
 
-// trace is what the collector and the pool share of a connection. It reaches
-// neither the pool nor the connection.
+// trace is what the garbage collector and the pool share about a connection.
+// Neither the pool nor the connection can be reached from it.
 type trace struct {
 	lost  atomic.Bool           // set by the collector, read by the keeper
-	taker atomic.Pointer[taker] // the one in the profile
+	taker atomic.Pointer[taker] // the one that is in the profile
 }
 
-// handle is what a lease holds on to. There is one per connection, reachable
-// from the slot and from leases only: when the slot has let go of it and no
-// lease is left, the collector reports the lease as lost.
+// handle is what a lease refers to. There is one per connection, reachable only
+// from the slot and from leases: when the slot has let go of it and no lease is
+// left, the collector reports the lease as lost.
 type handle[T any] struct {
 	slot *slot[T]
 	pool *Pool[T]
 	conn *connection[T]
 }
 
-// uses is how often a connection has been lent whose slot had been lent so
-// often before.
+// uses is how often a connection has been lent: its slot's word is w, and before
+// was the slot's lease number when the connection was opened.
 func uses(w word, before uint64) int { return int(min(w.lease()-before, math.MaxInt)) }
 
 var (

@@ -134,11 +134,11 @@ func (r *Reasons) UnmarshalJSON(data []byte) error {
 // counters are guarded by the pool's lock.
 type counters struct {
 	refused, timedOut                           uint64 // of the waits
-	passedUp                                    uint64 // leases that went to waiters that gave up at that instant
+	passedUp                                    uint64 // grants cancelled at hand-off
 	opened, openErrors, detached, lost, misused uint64
 	abandonments, leaks                         uint64
 	closedBy                                    Reasons
-	leasesSeen                                  uint64 // what the latest snapshot said
+	leasesSeen                                  uint64 // Leases of the latest snapshot
 	waitTimes, openTimes, useTimes              times
 }
 
@@ -161,7 +161,7 @@ func (p *Pool[T]) Stats() Stats {
 	return st
 }
 
-// snapshot is Stats, with histograms that are still to be written out.
+// snapshot is Stats with histograms that have not been written out yet.
 func (p *Pool[T]) snapshot() (st Stats, waits, opens, uses times) {
 	p.lock()
 	defer p.unlock()
@@ -186,11 +186,11 @@ func (p *Pool[T]) snapshot() (st Stats, waits, opens, uses times) {
 		}
 	}
 	st.Leases += p.census.leases - p.opens.begun - p.passedUp
-	// A lease counts when it is granted, and no more when its waiter turns out
-	// to have given up. A counter does not fall by that.
+	// A lease counts from its grant, but not if its waiter turns out to have given
+	// up. The counter must not fall because of that.
 	st.Leases = max(st.Leases, p.leasesSeen)
 	p.leasesSeen = st.Leases
-	// Slots beyond Size are there until they are not needed any more.
+	// Slots beyond Size stay in the table until the last of them are vacant.
 	st.Vacant = st.Size + st.Excess - p.taken()
 	st.Opening, st.Idle, st.Stale = in[opening], in[idle], in[stale]+in[suspected]
 	st.Held, st.Revoked, st.Checking, st.Resetting = in[held]+in[watched], in[revoked], in[checking], in[resetting]

@@ -5,30 +5,30 @@ import (
 	"fmt"
 )
 
-// What an operator does while the pool runs: Configure, Pause, Resume and
-// RevokeAll; Refresh is in refreshing.go.
+// What an operator does while the pool runs: Configure, Pause and Resume. Refresh
+// is in refresh.go, RevokeAll in revoke.go.
 //
-// Size is raised by a longer table and lowered by closing what is too many:
-// idle ones at once, others as they come back, whichever come first. Until
-// then the gate says shrunk, and every push goes the slow way. Slots beyond
-// Size stay in the table until the last of them are vacant.
+// A larger Size makes the table longer. A smaller one closes the surplus: idle
+// connections at once, others when they are returned, whichever come first.
+// Until then the gate says shrunk, and every push goes the slow way. Slots
+// beyond Size stay in the table until the last of them are vacant.
 
-// steering is what the pool knows of its settings. Under the lock.
+// steering is the state of Configure and Pause. Under the lock.
 type steering struct {
 	version uint64 // how often the settings were changed
 	paused  bool
 }
 
-// Configure changes settings while the pool runs. change gets the settings in
-// force and writes into them; if the result has faults, all of them come in
-// one error and nothing changes. It holds no lock, may use the pool, and is
-// called again if another Configure was faster.
+// Configure changes settings while the pool runs. change modifies a copy of the
+// current settings. If the result is not valid, one error reports all its faults
+// and nothing changes. change runs without the pool's lock, may use the pool, and
+// is called again if another Configure was faster.
 //
-// Everything may change. A larger Size serves waiters at once. With a smaller
-// one, idle connections that are too many are closed at once and others as
-// they come back; no open starts beyond it once Configure has returned.
-// Timeouts hold for calls that begin later, WaitTimeout for those that wait
-// already.
+// Every setting may change. A larger Size serves waiters at once. With a smaller
+// one, surplus idle connections close at once and others when they are returned;
+// once Configure has returned, no open starts beyond the new Size. New timeouts
+// apply to calls that begin later, and a new WaitTimeout also to Pops that are
+// already waiting.
 func (p *Pool[T]) Configure(change func(*Settings)) error {
 	if !p.gate.has(gateMade) {
 		return ErrZero
@@ -39,8 +39,8 @@ func (p *Pool[T]) Configure(change func(*Settings)) error {
 	return configure([]AnyPool{p}, func(_ string, s *Settings) { change(s) })
 }
 
-// configurable is what configure needs of a pool of any type. What follows
-// the locks is called under them.
+// configurable is what configure needs of a pool of any type. The methods after
+// lock are called under the locks of all pools.
 type configurable interface {
 	plan() plan
 	suits(s *Settings) error
@@ -72,25 +72,26 @@ func configure(all []AnyPool, change func(name string, s *Settings)) error {
 	return errBusyConfigure
 }
 
-// configureTries bounds a change that itself calls Configure.
+// configureTries bounds the tries, in case change itself calls Configure.
 const configureTries = 100
 
 var errBusyConfigure = fmt.Errorf("pools: Configure: somebody else changed the settings meanwhile, %d times in a row; do not call Configure in its own function", configureTries)
 
-// plan is settings that may come into force if nobody has changed them since.
+// plan is new settings, which may be applied if nobody has changed the current
+// ones since that version.
 type plan struct {
 	settings Settings
 	version  uint64
 }
 
-// applyAll puts the plans into force at once, unless one is out of date. All
-// is in the pools' order, so that two of them cannot block each other.
+// applyAll applies all plans at once, unless one is out of date. It locks in the
+// pools' order, so that two calls cannot block each other.
 func applyAll(all []AnyPool, plans []plan) (applied bool, err error) {
 	for _, p := range all {
 		p.lock()
 	}
 	defer func() {
-		// First all locks, then what must not happen under any.
+		// First unlock all, then do what must not happen under any lock.
 		var tell, report []func()
 		for _, p := range all {
 			t, r := p.unlockLater()
@@ -122,11 +123,12 @@ func (p *Pool[T]) plan() plan {
 	return plan{p.settings, p.version}
 }
 
-// suits completes settings and returns what is wrong with them for this pool.
+// suits fills in defaults and returns what is wrong with the settings for this
+// pool.
 func (p *Pool[T]) suits(s *Settings) error { return s.complete(p.connector.Check != nil) }
 
-// stillAt reports whether the settings are those of that version. It fails
-// when there are none to change any more.
+// stillAt reports whether the settings are still those of that version. It fails
+// if the pool is closed.
 func (p *Pool[T]) stillAt(version uint64) (bool, error) {
 	if p.closed {
 		return false, &settingsError{"Configure", p.name, ErrClosed}
@@ -134,7 +136,7 @@ func (p *Pool[T]) stillAt(version uint64) (bool, error) {
 	return p.version == version, nil
 }
 
-// apply puts settings into force.
+// apply makes s the pool's settings.
 func (p *Pool[T]) apply(s Settings) {
 	p.settings = s
 	p.version++
@@ -150,13 +152,13 @@ func (p *Pool[T]) apply(s Settings) {
 	}
 	p.shed()
 	p.every = s.lookEvery(p.connector.Check != nil)
-	p.lackIdle = 0 // the next look knows
+	p.lackIdle = 0 // the next look computes it
 	if p.alwaysChecks() {
 		p.sweepIdle(stale, true)
 	}
 	p.pace.limit(p.now(), s.MaxOpensPerSecond)
 	if p.taken() > 0 || s.MinIdle > 0 {
-		p.lookNoLaterThan(p.now()) // by the new times
+		p.lookNoLaterThan(p.now()) // with the new times
 	}
 	if p.version > 1 {
 		p.tellFills(nil) // Size may be less than they want
@@ -165,7 +167,7 @@ func (p *Pool[T]) apply(s Settings) {
 	}
 }
 
-// trim takes vacant slots beyond Size out of the table.
+// trim removes vacant slots beyond Size from the end of the table.
 func (p *Pool[T]) trim() {
 	t := p.table.Load()
 	n := max(p.settings.Size, p.lastTaken()+1)
@@ -175,14 +177,13 @@ func (p *Pool[T]) trim() {
 	}
 }
 
-// Pause lets Pops wait, until Resume: nothing is lent, and no open starts. A
-// Pop whose WaitTimeout ends meanwhile fails with ErrPaused. Those who hold
-// connections go on and push them; opens under way finish. To pause twice is
-// to pause once.
+// Pause makes Pops wait until Resume: nothing is lent, and no open starts. A Pop
+// whose WaitTimeout ends meanwhile fails with ErrPaused. Holders keep their
+// connections and can push them; running opens finish. Pause is idempotent.
 func (p *Pool[T]) Pause() { p.setPaused(true) }
 
 // Resume ends a Pause: waiters are served at once, in FIFO order. If the server
-// was down, an open is tried at once, and Pops wait for how it ends.
+// was down, an open is tried at once, and Pops wait for its result.
 func (p *Pool[T]) Resume() { p.setPaused(false) }
 
 func (p *Pool[T]) setPaused(on bool) {

@@ -1,17 +1,19 @@
 package pools
 
-// sweep makes idle connections stale or suspected: of many, slice by slice.
-// Until it is over, no Pop takes an idle connection; waiters get those that
-// come back. Under the lock. Only this file writes its fields.
+// sweep makes idle connections stale or suspected, slice by slice. The fast path
+// looks only at the word, so all words are changed at once and not when a Pop
+// meets them. Until the sweep is over the gate keeps Pops from idle connections,
+// and waiters get only what is handed back. Under the lock. Only this file
+// writes its fields.
 type sweep struct {
 	to   state // vacant: no sweep is under way
-	all  bool  // else only those that were idle at the keeper's last look
-	next int   // slot
-	anew bool  // one more is wanted, for what has become idle since
+	all  bool  // false: only those that were already idle at the keeper's last look
+	next int   // the slot to go on with
+	anew bool  // begin once more at the end, for what has become idle meanwhile
 }
 
-// sweepIdle begins a sweep, or has the one under way begin anew when it is
-// over: one at a time, so that it ends however many are wanted meanwhile.
+// sweepIdle begins a sweep, or has the running one begin once more at its end.
+// Only one runs at a time, so that it ends however many are wanted meanwhile.
 func (p *Pool[T]) sweepIdle(to state, all bool) {
 	if p.sweep.to == vacant {
 		p.sweep = sweep{to: to, all: all}
@@ -25,7 +27,7 @@ func (p *Pool[T]) sweepIdle(to state, all bool) {
 	p.sweepOn()
 }
 
-// sweepOn does a slice of the sweep under way.
+// sweepOn does a slice of the running sweep, if there is one.
 func (p *Pool[T]) sweepOn() {
 	for w := &p.sweep; w.to != vacant; {
 		if p.visits.spent() {
@@ -35,7 +37,7 @@ func (p *Pool[T]) sweepOn() {
 		}
 		i := p.table.Load().idleFrom(w.next, &p.visits)
 		if i < 0 && p.visits.spent() {
-			continue // not all was looked at
+			continue // the rest of the slots was not looked at
 		}
 		if j := p.stales.next(w.next); w.to == suspected && j >= 0 && (i < 0 || j < i) {
 			i = j

@@ -9,18 +9,19 @@ type table[T any] struct {
 	heads []atomic.Uint64
 }
 
-// fewSlots is up to how many slots a search simply walks.
+// fewSlots is the length of the longest table without hints: a search of it
+// walks the slots.
 const fewSlots = 64
 
-// hints says of 64 slots which are idle, as far as is known: a clear bit means
-// not idle. head has one bit for each hints in the same way.
+// hints says which of 64 slots may be idle: a clear bit means not idle. head has
+// one bit for each hints in the same way.
 //
 // Whoever makes a slot idle sets its bit if it is clear, and then the bit in
 // the head. Taking a slot leaves the bit. A search that finds a bit set for a
 // slot that is not idle clears it and looks again: the slot may have become
 // idle, and its push may have seen the bit still set. New hints begin with all
-// bits set, after their slots know them: a push that did not know them yet made
-// its slot idle before any of these bits could be cleared.
+// bits set, after their slots point to them: a push that still used the old
+// hints made its slot idle before any of these bits could be cleared.
 type hints struct {
 	bits    atomic.Uint64
 	head    *atomic.Uint64
@@ -28,8 +29,8 @@ type hints struct {
 	_       [128 - 24]byte
 }
 
-// newTable makes a table of that many slots, the first of them those of old,
-// which may be nil. Under the lock, once old is in use.
+// newTable makes a table of size slots that begins with the slots of old, which
+// may be nil. Under the lock if old is in use.
 func newTable[T any](size int, old *table[T]) *table[T] {
 	t := &table[T]{slots: make([]*slot[T], size)}
 	kept := 0
@@ -69,7 +70,7 @@ func (t *table[T]) slot(i int) *slot[T] {
 	return t.slots[i]
 }
 
-// hint notes that the slot is idle. It follows the change of the word.
+// hint notes that the slot is idle, after its word was changed.
 func (c *cell) hint() {
 	if h := c.hints.Load(); h != nil {
 		h.mark(c.index)
@@ -86,7 +87,7 @@ func (h *hints) mark(index int) {
 	}
 }
 
-// some returns the bits. If there are none it clears the bit in the head.
+// some returns the bits. If none is set it clears the bit in the head.
 func (h *hints) some() uint64 {
 	some := h.bits.Load()
 	if some == 0 {
@@ -114,7 +115,7 @@ func (c *cell) unhint() bool {
 
 func (c *cell) idle() bool { return c.word.load().state() == idle }
 
-// anyIdle reports whether a search may find something.
+// anyIdle reports whether a search may find an idle slot.
 func (t *table[T]) anyIdle() bool {
 	for i := range t.heads {
 		if t.heads[i].Load() != 0 {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// taker is the Pop that took a connection, as TrackHolders records it. It is
-// not changed afterwards.
+// taker describes the Pop that took a connection, as TrackHolders records it. It
+// never changes.
 type taker struct {
 	lease     uint64
 	goroutine uint64
@@ -25,12 +25,12 @@ var profile = holderProfile()
 func holderProfile() *pprof.Profile {
 	const name = "pools"
 	if p := pprof.Lookup(name); p != nil {
-		return p // another major version of this package is in the program
+		return p // the program contains another major version of this package
 	}
 	return pprof.NewProfile(name)
 }
 
-// newTaker is the Pop that calls it.
+// newTaker describes the Pop that calls it.
 func newTaker(lease word) *taker {
 	h := &taker{lease: lease.lease(), goroutine: goroutineID()}
 	h.depth = runtime.Callers(3, h.stack[:])
@@ -42,7 +42,7 @@ func newTaker(lease word) *taker {
 // writes its fields.
 type takers struct{ byGoroutine map[uint64]int }
 
-// record keeps who took a slot.
+// record notes who took a slot.
 func (t *takers) record(c *cell, by *taker) {
 	if t.byGoroutine == nil {
 		t.byGoroutine = make(map[uint64]int)
@@ -52,7 +52,7 @@ func (t *takers) record(c *cell, by *taker) {
 	t.byGoroutine[by.goroutine]++
 }
 
-// forget lets go of the slot's taker.
+// forget drops the slot's taker.
 func (t *takers) forget(c *cell) {
 	by := c.taker
 	if by == nil {
@@ -65,16 +65,17 @@ func (t *takers) forget(c *cell) {
 	}
 }
 
-// lose is called by the collector when no lease is left, or no pool.
+// lose is called by the collector when no lease is left, or when the pool was
+// dropped.
 func (t *trace) lose() {
 	t.lost.Store(true)
 	if h := t.taker.Load(); h != nil {
-		profile.Remove(h) // also of a pool that was dropped, and removes nothing itself
+		profile.Remove(h) // also for a dropped pool, which removes nothing itself
 	}
 }
 
-// takerOf returns the Pop whose lease w is, or nil if it is not lent or the Pop
-// is not known. Under the lock.
+// takerOf returns the taker of lease w, or nil if the slot is not lent or the
+// taker is not known. Under the lock.
 func (c *cell) takerOf(w word) *taker {
 	if h := c.taker; w.lent() && h != nil && h.lease == w.lease() {
 		return h
@@ -82,8 +83,8 @@ func (c *cell) takerOf(w word) *taker {
 	return nil
 }
 
-// goroutineID returns the number of this goroutine. The runtime tells it only
-// at the head of a stack trace: "goroutine 7 [running]:".
+// goroutineID returns the number of this goroutine. The runtime gives it only at
+// the head of a stack trace: "goroutine 7 [running]:".
 func goroutineID() uint64 {
 	var head [40]byte
 	digits := bytes.TrimPrefix(head[:runtime.Stack(head[:], false)], []byte("goroutine "))
@@ -97,7 +98,7 @@ func goroutineID() uint64 {
 	return id
 }
 
-// text writes the stack as panics do: function, file and line. It begins with
+// text formats the stack as panics do: function, file and line. It begins with
 // the function of this package that the user called.
 func (h *taker) text() string {
 	var b strings.Builder

@@ -5,9 +5,9 @@ import (
 	"weak"
 )
 
-// timer calls a function of the pool at a time, and again when it is set
-// again. It does not keep a dropped pool alive. Under the lock. Only this file
-// writes its fields.
+// timer calls a function of the pool at a given time; it can be set again. It
+// does not keep a dropped pool alive. Under the lock. Only this file writes its
+// fields.
 type timer struct {
 	fire  func()
 	timer *time.Timer
@@ -24,7 +24,7 @@ func newTimer[T any](p *Pool[T], do func(*Pool[T])) timer {
 	}}
 }
 
-// by has the timer fire at that time, or earlier if it is set so already.
+// by has the timer fire at that time, unless it is already set to fire earlier.
 func (t *timer) by(at, now int64) {
 	if t.at != 0 && t.at <= at {
 		return

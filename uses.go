@@ -2,15 +2,15 @@ package pools
 
 import "time"
 
-// timedUse is a lease whose use is being timed, under the pool's lock.
+// timedUse is a lease whose use is being timed. Under the pool's lock.
 type timedUse struct {
 	lease  uint64 // its number; 0: none
 	from   int64
-	weight uint64 // how many leases it stands for
+	weight uint64 // the number of leases that it stands for
 }
 
-// lend does for a lease that begins what somebody wants to know of it. since
-// is when its Pop began to wait; 0: it did not.
+// lend records and reports the beginning of a lease, if it is tracked, timed or
+// observed. since is when its Pop began to wait; 0: it did not wait.
 func (p *Pool[T]) lend(conn Conn[T], since int64) {
 	track, timed := p.gate.has(gateTracking), p.sampling.sampled(conn.handle.slot.index, conn.lease)
 	if !track && !timed {
@@ -26,7 +26,7 @@ func (p *Pool[T]) lend(conn Conn[T], since int64) {
 		p.takers.record(&s.cell, h)
 		s.conn.trace.taker.Store(h)
 	}
-	if timed && p.sampling.sampled(conn.handle.slot.index, conn.lease) { // others may have made it seldom meanwhile
+	if timed && p.sampling.sampled(conn.handle.slot.index, conn.lease) { // asked again: samples may have become rarer meanwhile
 		s.use = timedUse{conn.lease.lease(), p.now(), p.sampling.weight(p.now(), p.settings.Observer.everyUse())}
 		if p.settings.Observer.wants(EventPopped) {
 			e := Event{Kind: EventPopped}
@@ -36,12 +36,12 @@ func (p *Pool[T]) lend(conn Conn[T], since int64) {
 			p.happen(e, conn.handle.conn, nil)
 		}
 	}
-	p.move(&s.cell, conn.lease, conn.lease.with(watched)) // model: watch; else it was revoked
+	p.move(&s.cell, conn.lease, conn.lease.with(watched)) // model: watch; fails if it was revoked
 	p.unlockOr(func() { _ = conn.Push() })
 }
 
-// unlockOr is unlock in a call whose result nobody gets if an Observer does not
-// return (it may panic, or end its goroutine): then undo takes it back.
+// unlockOr is unlock in a call whose result is lost if an Observer does not
+// return (it may panic or call Goexit): then undo takes the result back.
 func (p *Pool[T]) unlockOr(undo func()) {
 	told := false
 	defer func() {
@@ -53,8 +53,8 @@ func (p *Pool[T]) unlockOr(undo func()) {
 	told = true
 }
 
-// useEnded is the rest of lend, when the lease ends. It returns how long the
-// use took, or less than 0.
+// useEnded records the end of a lease that lend has recorded. It returns how long
+// the use took, or less than 0 if it was not timed.
 func (p *Pool[T]) useEnded(s *slot[T], c Conn[T], at int64) int64 {
 	p.takers.forget(&s.cell)
 	if s.use.lease != c.lease.lease() {

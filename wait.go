@@ -10,7 +10,7 @@ import (
 // of the model a line is.
 //
 // Waiters stand in a queue, oldest first. Whatever frees something hands it on,
-// see hand.go. Two steps make that complete:
+// see hand.go. Two orders make sure that nothing is missed:
 //
 //   - a waiter announces itself (queue, then gate) and then looks again;
 //   - a push makes its slot idle and then looks at the gate.
@@ -22,13 +22,13 @@ import (
 // wakes it to race: it stays first in the queue and polls, while running
 // goroutines may overtake it. That keeps connections busy instead of idle until
 // a sleeper is scheduled. Once it has waited for patience, the gate says
-// starving: no Pop takes the fast path, and each connection goes from holder to
-// oldest waiter directly, until the oldest is young again.
+// starving: no Pop takes the fast path, and each connection goes from its holder
+// directly to the oldest waiter, until the oldest is young again.
 const (
 	patience    = int64(time.Millisecond)
-	polls       = 32 // of a woken waiter before it sleeps again
-	clockEvery  = 64 // while a waiter races, a push reads the clock once in so many leases of its slot
-	breatheOnce = 16 // a waiter that was handed a slot lets others run once in so many leases of it
+	polls       = 32 // by a woken waiter before it sleeps again
+	clockEvery  = 64 // while a waiter races, pushes read the clock once in this many leases of a slot
+	breatheOnce = 16 // waiters that were handed a slot let others run once in this many leases of it
 )
 
 // wait queues and returns with a connection or an error.
@@ -63,8 +63,8 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 		p.gate.set(gateQueueing, true)
 		p.settle() // model: look_again
 	} else {
-		// The gate has said queueing since the first one looked: whatever
-		// became idle since is on its way to a waiter.
+		// The gate has said queueing since the first waiter looked: whatever has
+		// become idle since then is on its way to a waiter.
 		p.oldest(nil) // waiters whose ctx has ended no longer count, even if they have not woken yet
 		p.provide()
 	}
@@ -82,7 +82,7 @@ func (p *Pool[T]) await(w *waiter[T], since int64) (Conn[T], error) {
 		select { // model: park
 		case <-w.token:
 		default:
-			select { // a waiter that was told something does not end by its ctx
+			select { // the token first: what a waiter was told counts, even if its ctx has ended
 			case <-w.token:
 			case <-w.done:
 				return p.cancelled(w, false)
@@ -112,15 +112,14 @@ func (p *Pool[T]) await(w *waiter[T], since int64) (Conn[T], error) {
 	}
 }
 
-// breathe ends the time slice of the scheduler. A goroutine that is handed a
-// connection runs next, in the time slice of the one that handed it on, and
-// passes that on in turn. Goroutines whose answers have come would wait for the
-// end of the slice, up to ten milliseconds, each with a connection.
+// breathe ends the scheduler's time slice. A goroutine that is handed a
+// connection runs next, in the time slice of the one that handed it on, and may
+// hand it on in the same slice. Goroutines whose answers have come would wait
+// for the end of the slice, up to ten milliseconds, each holding a connection.
 func breathe() { runtime.Gosched() }
 
 // race is what a woken waiter does: it polls, and yields to goroutines that may
-// push. It returns nil when it has to sleep again, or has been given something
-// meanwhile.
+// push. It returns nil if the waiter found nothing and has to sleep again.
 func (p *Pool[T]) race(w *waiter[T]) (*handle[T], word) {
 	for range polls {
 		if p.gate.has(popsStop) || w.ended() {
@@ -150,14 +149,14 @@ func (p *Pool[T]) race(w *waiter[T]) (*handle[T], word) {
 	return nil, 0
 }
 
-// cancelled ends a wait because the waiter's ctx has ended. A cancelled waiter
-// takes nothing with it: neither a connection nor the chance it was woken for.
+// cancelled ends a wait because the waiter's ctx has ended. Nothing is lost with
+// a cancelled waiter, neither a connection nor the chance that it was woken for.
 // took says whether it has taken its token.
 func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 	pauseBefore("cancelled")
 	asked := false
 	defer func() {
-		if !asked { // the ctx panicked: that is its caller's, and nothing else may be lost by it
+		if !asked { // the ctx panicked: that is the caller's problem, but no connection may be lost
 			_ = p.leave(w, took, context.Canceled, nil)
 		}
 	}()
@@ -166,20 +165,19 @@ func (p *Pool[T]) cancelled(w *waiter[T], took bool) (Conn[T], error) {
 	return Conn[T]{}, p.leave(w, took, kind, ended)
 }
 
-// leave takes a waiter out whose ctx has ended, and returns the error of its
-// Pop.
+// leave removes a waiter whose ctx has ended, and returns the error of its Pop.
 func (p *Pool[T]) leave(w *waiter[T], took bool, kind, ended error) error {
 	p.lock()
 	granted, refused := w.handle != nil, w.err
 	if granted { // model: push_on
 		p.passedUp++ // no Pop returned this lease
 		s := w.handle.slot
-		was := s.word.load() // no other goroutine has this lease, and the lock keeps keeper and RevokeAll away
+		was := s.word.load() // no other goroutine has this lease, and the lock keeps the keeper and RevokeAll away
 		p.put(&s.cell, returning)
 		if was.state() == revoked {
 			p.close(s, ReasonRevoked, nil)
 		} else {
-			s.handle.Store(w.handle) // if this took seconds the keeper has let go of it
+			s.handle.Store(w.handle) // if this took seconds, the keeper has cleared it
 			p.handBack(s)
 		}
 	}
@@ -195,25 +193,25 @@ func (p *Pool[T]) leave(w *waiter[T], took bool, kind, ended error) error {
 		err = p.failure(w.since, ended)
 	}
 	if !granted && refused == nil {
-		p.spares.put(w) // otherwise the grant or refusal has
+		p.spares.put(w) // otherwise grant or refuse has done that
 	}
 	owed := w.told && !took
 	p.settle()
 	p.unlock()
 	if owed {
-		// Its token is about to be sent. It must not meet the next Pop that uses
-		// this waiter.
+		// Its token is about to be sent. The next Pop that uses this waiter must
+		// not get it.
 		<-w.token // model: take_owed
 	}
 	w.finish()
 	return err
 }
 
-// pushed is the rest of a Push whose slot is idle already and that saw
-// something at the gate.
+// pushed is the rest of a Push whose slot is already idle and that saw bits set
+// at the gate.
 func (p *Pool[T]) pushed(gate uint32, lease word) {
 	if gate&(gateStarving|gateClosed|gateShrunk|gateRacing) == gateRacing && lease.lease()%clockEvery != 0 {
-		return // the racer is on its way and will look
+		return // the racer is running and will look
 	}
 	p.lock()
 	defer p.unlock()
@@ -229,10 +227,10 @@ func (p *Pool[T]) pushed(gate uint32, lease word) {
 	p.passOn()
 }
 
-// passOn hands on what is idle after a push or a race: to the oldest waiter, by
-// waking it to race or, when it has waited too long, directly.
+// passOn hands on what is idle after a push or a race to the oldest waiter: it
+// wakes it to race or, if it has waited for too long, grants it a connection.
 func (p *Pool[T]) passOn() { // model: pass_on
-	p.gate.set(gateRacing, false) // then look: a push that saw it set has made its slot idle before
+	p.gate.set(gateRacing, false) // before the look: a push that saw it set has already made its slot idle
 	w := p.oldest(nil)
 	if w != nil && p.overdue(w) {
 		p.gate.set(gateStarving, true)

@@ -2,7 +2,7 @@ package pools
 
 import "sync/atomic"
 
-// state is what a slot is.
+// state is the state of a slot.
 type state uint8
 
 const (
@@ -11,7 +11,7 @@ const (
 	idle                   // a connection that any Pop may take
 	stale                  // idle, and to be checked before it is lent
 	held                   // lent
-	watched                // held, and its push must take the slow path, see keeping.go
+	watched                // held, and its push must take the slow path, see keep.go
 	revoked                // held, but RevokeAll has ended the lease
 	returning              // the pool's: the lease has ended, or the slot was taken out to be closed or checked
 	checking               // Connector.Check is running
@@ -19,7 +19,7 @@ const (
 	closing                // Connector.Close is running
 	hung                   // an abandoned call keeps the slot
 	suspected              // stale, because another connection has failed since it was used
-	states                 // how many states there are
+	states                 // the number of states
 )
 
 // stateNames are the states as users see them.
@@ -48,10 +48,10 @@ const (
 
 func (w word) state() state { return state(w & stateMask) }
 
-// lease is how often the slot has been lent.
+// lease is the number of the slot's latest lease.
 func (w word) lease() uint64 { return uint64(w) >> stateBits }
 
-// with returns w in another state, with the same lease number.
+// with returns w with another state and the same lease number.
 func (w word) with(s state) word { return w&^stateMask | word(s) }
 
 // lent reports whether a goroutine holds the connection.
@@ -60,8 +60,8 @@ func (w word) lent() bool {
 	return s == held || s == watched || s == revoked
 }
 
-// unused reports whether there is a connection that nobody holds and nothing
-// is being done with.
+// unused reports whether the slot has a connection that nobody holds and that
+// the pool is not working on.
 func (w word) unused() bool {
 	s := w.state()
 	return s == idle || s == stale || s == suspected
