@@ -62,7 +62,7 @@ func (j *checkJob[T]) done(c *call, err error) {
 		p.failingSince, p.provedAt = 0, p.now()
 	} else {
 		p.suspectIdle(true)
-		if j.forWaiter && p.failingSince == 0 && p.in[suspected] > 0 {
+		if j.forWaiter && p.failingSince == 0 && (p.in[suspected] > 0 || p.sweep.to == suspected) {
 			p.failingSince = max(c.since, p.provedAt)
 		}
 	}
@@ -108,8 +108,12 @@ func (p *Pool[T]) startChecks() {
 		if j := p.suspects.first(); !spent && j >= 0 && (i < 0 || j < i) {
 			i = j
 		}
-		if i < 0 || !p.visits.visit() {
+		if i < 0 {
 			break
+		}
+		if !p.visits.visit() {
+			p.again()
+			return
 		}
 		s := slots[i]
 		w := s.word.load()
@@ -122,8 +126,12 @@ func (p *Pool[T]) startChecks() {
 	// nothing, and the keeper checks it.
 	for spent && !p.pace.down() && p.taken() >= p.settings.Size && p.queue.len > p.forWaiters+p.in[opening]+p.in[closing] {
 		i := p.suspects.first()
-		if i < 0 || !p.visits.visit() {
+		if i < 0 {
 			break
+		}
+		if !p.visits.visit() {
+			p.again()
+			return
 		}
 		p.takeOut(slots[i], slots[i].word.load())
 		p.close(slots[i], ReasonCheck, errSuspected)

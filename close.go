@@ -30,11 +30,11 @@ func (p *Pool[T]) closeLeft(conn *connection[T], s *slot[T], keepsSlot bool) {
 	if keepsSlot {
 		j.slot = s
 	}
-	p.startClose(j)
+	p.startClose(j).keepsSlot = keepsSlot
 }
 
-func (p *Pool[T]) startClose(j *closeJob[T]) {
-	p.start(callClose, j, context.Background(), p.settings.CloseTimeout)
+func (p *Pool[T]) startClose(j *closeJob[T]) *call {
+	return p.start(callClose, j, context.Background(), p.settings.CloseTimeout)
 }
 
 func (j *closeJob[T]) call(ctx context.Context) error {

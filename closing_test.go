@@ -367,3 +367,52 @@ func TestStrictCloseWithHungClose(t *testing.T) {
 		}
 	})
 }
+
+// A keeper's look after Close does not put off what a Close in slices still has
+// to do.
+func TestCloseBesideTheKeeper(t *testing.T) {
+	defer pools.SetBatch(2)()
+	for i := range 20 {
+		settings := pools.Settings{Size: 100, Lost: pools.LostReport, WaitTimeout: time.Hour}
+		scenario(t, settings, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			server.Close.Always(poolstest.Delay(time.Duration(i) * 100 * time.Millisecond))
+			if err := pool.Fill(t.Context(), 100); err != nil {
+				t.Fatal(err)
+			}
+			next := time.Second - time.Since(time.Now().Truncate(time.Second))
+			time.Sleep(next - time.Duration(i)) // about when the keeper looks
+			if err := pool.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// An Observer may end its goroutine, also while bulk work lets others have the
+// lock.
+func TestObserverThatEndsItsGoroutine(t *testing.T) {
+	defer pools.SetBatch(2)()
+	observer := &pools.Observer{Event: func(e pools.Event) {
+		if e.Kind == pools.EventLeaked {
+			runtime.Goexit()
+		}
+	}}
+	settings := pools.Settings{Size: 20, LeakAfter: time.Second, Observer: observer}
+	scenario(t, settings, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		var all []pools.Conn[resource]
+		for range 20 {
+			conn, err := pool.Pop(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, conn)
+		}
+		time.Sleep(time.Minute)
+		if st := pool.Stats(); st.Leaks != 20 {
+			t.Errorf("%d leaks were found, and the keeper looks no more", st.Leaks)
+		}
+		for _, conn := range all {
+			_ = conn.Push()
+		}
+	})
+}

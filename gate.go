@@ -22,7 +22,7 @@ const (
 
 	popsStop   = gateStarving | gateClosed | gatePaused | gateSweeping // a newcomer may not take an idle connection
 	popsLook   = gateMade | popsStop | gateTracking                    // a Pop takes the fast path if gateMade alone is set
-	pushesSlow = gateStarving | gateClosed | gateShrunk | gateCareful  // a Push decides under the lock
+	pushesSlow = popsStop&^gatePaused | gateShrunk | gateCareful       // a Push decides under the lock
 	pushesLook = gateQueueing | gateStarving | gateClosed | gateShrunk // a Push that has made its slot idle has more to do
 )
 

@@ -28,6 +28,9 @@ func (p *Pool[T]) settle() { // model: settle
 	p.calmQueue()
 	p.provide()
 	if p.visits.spent() && p.queue.len > 0 {
+		if p.overdue(p.queue.first) {
+			p.gate.set(gateStarving, true) // no newcomer comes between two slices
+		}
 		p.again()
 	}
 }
@@ -49,7 +52,9 @@ func (p *Pool[T]) provide() {
 	if !p.paused {
 		p.failHopeless()
 		p.startChecks()
-		p.startOpens()
+		if !p.gate.has(gateSweeping) { // soon there may be connections that need only a check
+			p.startOpens()
+		}
 	}
 	p.arm()
 }

@@ -32,7 +32,7 @@ func (t *table[T]) idleFrom(from int, v *visits) int {
 			if !v.visit() {
 				return -1
 			}
-			if s := t.slots[i*64+bits.TrailingZeros64(some)]; s.idle() || s.unhint() {
+			if s := t.slots[i*64+bits.TrailingZeros64(some)]; s.idle() || t.hints[i].unhint(&s.cell) {
 				return s.index
 			}
 		}
@@ -67,7 +67,7 @@ func (t *table[T]) lastIdle(v *visits) int {
 				return -1
 			}
 			bit := 63 - bits.LeadingZeros64(some)
-			if s := t.slots[i*64+bit]; s.idle() || s.unhint() {
+			if s := t.slots[i*64+bit]; s.idle() || t.hints[i].unhint(&s.cell) {
 				return s.index
 			}
 			some &^= 1 << bit

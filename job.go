@@ -48,7 +48,7 @@ type call struct {
 	timer      *time.Timer // set when its ctx has ended
 	over       bool        // done or abandoned
 	abandoned  bool
-	keepsSlot  bool // abandoned, and its slot waits for it
+	keepsSlot  bool // if it is abandoned, its slot waits for it
 	slow       bool // it has run for so long that it may hang
 	next, prev *call
 }
@@ -81,7 +81,7 @@ func grace(timeout time.Duration) time.Duration {
 
 // start has a job run when the lock is free: its goroutine, contexts and timers
 // are not made under the lock.
-func (p *Pool[T]) start(kind callKind, j job, values context.Context, timeout time.Duration) {
+func (p *Pool[T]) start(kind callKind, j job, values context.Context, timeout time.Duration) *call {
 	p.calls.begun++
 	c := &call{job: j, kind: kind, number: p.calls.begun, since: p.now(), values: values, timeout: timeout}
 	if list := p.calls.list(kind); list != nil {
@@ -90,6 +90,7 @@ func (p *Pool[T]) start(kind callKind, j job, values context.Context, timeout ti
 	p.calls.running++
 	p.ending.reopen()
 	p.starting = append(p.starting, c)
+	return c
 }
 
 // runCall calls the job's function.
@@ -105,9 +106,9 @@ func (p *Pool[T]) runCall(c *call) {
 	err := errGoexit
 	defer func() {
 		unwatch()
-		p.callOver(c, err)
 		stop()
 		cancel(nil)
+		p.callOver(c, err)
 	}()
 	// hide calls methods of the user's error, which are user code too.
 	err = guarded(name, ctx, func(ctx context.Context) error { return hide(guarded(name, ctx, c.job.call)) })
@@ -128,7 +129,7 @@ func (p *Pool[T]) overdueCall(ctx context.Context, c *call) {
 	if end, ok := ctx.Deadline(); ok && p.closed && c.kind == callOpen {
 		// Close has cancelled it. It is abandoned like a close that hangs, but not
 		// later than it would have been without the Close.
-		after = min(p.settings.CloseTimeout, time.Until(end)+after)
+		after = min(p.settings.CloseTimeout, max(time.Until(end), 0)+after)
 	}
 	c.timer = time.AfterFunc(after, func() {
 		pauseCall("abandon", c.number)
@@ -190,7 +191,7 @@ func (p *Pool[T]) abandon(c *call) {
 	// Up to Size abandoned calls give up their slots. A further one keeps its
 	// slot, or a server that hangs would accumulate connections without bound.
 	c.abandoned = true
-	c.keepsSlot = p.settings.Strict || p.calls.abandoned.len-p.calls.abandoned.slots >= p.settings.Size
+	c.keepsSlot = c.keepsSlot || p.settings.Strict || p.calls.abandoned.len-p.calls.abandoned.slots >= p.settings.Size
 	p.calls.abandoned.append(c)
 	p.abandonments++
 	p.happen(Event{Kind: EventHung, Call: c.kind.String(), Took: time.Duration(p.now() - c.since)}, nil, nil)

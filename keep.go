@@ -60,11 +60,13 @@ func (p *Pool[T]) onKeeper() {
 	p.trim()
 	taken := p.taken()
 	if p.closed && (taken == 0 || p.settings.Lost != LostClose) || taken == 0 && p.settings.MinIdle == 0 {
-		if p.queue.len == 0 && !p.pace.down() {
-			p.alarm.stop() // it was set for a waiter that is gone
+		if p.queue.len == 0 && !p.pace.down() && !p.closed && p.sweep.to == vacant && p.wanted() <= 0 {
+			p.alarm.stop() // it was set for a waiter that is gone, and no work is left
 		}
 		return
 	}
+	next := p.now() + int64(p.every) // if an Observer ends this goroutine
+	defer func() { p.lookNoLaterThan(next) }()
 	l := p.look()
 	p.calmDown()
 	p.settle()
@@ -79,10 +81,10 @@ func (p *Pool[T]) onKeeper() {
 		pauseCall("collect", lockedMaybe)
 		go runtime.GC()
 	}
+	next = l.next
 	if p.asked != 0 {
-		l.next, p.asked = min(l.next, p.asked), 0
+		next, p.asked = min(next, p.asked), 0
 	}
-	p.lookNoLaterThan(l.next)
 }
 
 // calmDown undoes what a busy time has changed: rare samples, spread searches.
@@ -111,7 +113,8 @@ type look[T any] struct {
 // look does what is due for every slot. It yields the lock between slices.
 func (p *Pool[T]) look() *look[T] {
 	p.looking = true
-	now := p.now()
+	defer func() { p.looking = false }()
+	now, opened := p.now(), p.opened
 	l := &look[T]{p: p, began: now, now: now, next: min(now+int64(p.every), p.takeTurns()), stuck: true}
 	mayOpen := p.taken() < p.settings.Size && !p.pace.down() && !p.paused && !p.closed
 	last := -1
@@ -129,8 +132,10 @@ func (p *Pool[T]) look() *look[T] {
 			l.checks(s, w)
 		}
 	}
-	p.lackIdle = max(p.settings.MinIdle-l.idles-p.aboutIdle()-p.in[opening], 0)
-	p.looking = false
+	// What has been opened since the look began may be idle in slots that were
+	// seen vacant.
+	ready := l.idles + p.aboutIdle() + p.in[opening] + int(p.opened-opened)
+	p.lackIdle = max(p.settings.MinIdle-ready, 0)
 	return l
 }
 

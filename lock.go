@@ -128,9 +128,18 @@ func (t telling[T]) tellEvents() {
 	t.report.tell()
 }
 
+// unlocked runs f without the lock, and has it again after f, also if f panics
+// or ends its goroutine: the caller unlocks.
+func (p *Pool[T]) unlocked(f func()) {
+	defer p.lock()
+	p.unlock()
+	f()
+}
+
 // yield lets others have the lock between two slices. A panic of an Observer is
-// logged then: it must not leave bulk work half done.
+// logged then: it must not leave bulk work half done. An Observer may still end
+// the goroutine, and then the caller unlocks.
 func (p *Pool[T]) yield() {
+	defer p.lock()
 	p.unlockOwn()
-	p.lock()
 }

@@ -817,3 +817,28 @@ func TestGraceBeginsWithTheEnd(t *testing.T) {
 		w.Fails(pools.ErrWaitTimeout)
 	})
 }
+
+// The keeper of an empty pool leaves the alarm that a Fill waits for.
+func TestFillBesideTheKeeper(t *testing.T) {
+	settings := pools.Settings{Size: 4, MaxOpensPerSecond: 1, IdleTimeout: time.Second}
+	scenario(t, settings, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		filled := make(chan error, 1)
+		go func() { filled <- pool.Fill(t.Context(), 2) }()
+		time.Sleep(100 * time.Millisecond)
+		conn, ok := pool.TryPop()
+		if !ok {
+			t.Fatal("nothing is idle")
+		}
+		if err := conn.Destroy(); err != nil {
+			t.Error(err)
+		}
+		select {
+		case err := <-filled:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("Fill hangs: %+v", pool.Stats())
+		}
+	})
+}

@@ -34,6 +34,7 @@ type pace struct {
 	probeAt   int64 // when the prober tries next
 	nextTry   int64 // MaxOpensPerSecond allows no try before
 	doubtful  bool  // the server may be up again: a try must end before anybody is refused
+	doubtedAt int64 // since then
 }
 
 const (
@@ -81,7 +82,7 @@ func (p *pace) up(now int64) (was bool, since time.Duration) {
 // have changed since the last one. Nobody is refused until it has ended.
 func (p *pace) doubt(now int64) {
 	if p.down() {
-		p.probeAt, p.doubtful = now, true
+		p.probeAt, p.doubtful, p.doubtedAt = now, true, now
 	}
 }
 
@@ -114,7 +115,12 @@ func (p *pace) failed(began, now int64, pause time.Duration, random func(time.Du
 		pause = doubled(pause, p.failures-1, longestProbe)
 		p.probeAt = now + int64(pause/2+random(pause/2+1))
 	}
-	p.window, p.doubtful = 1, false
+	p.window = 1
+	if p.doubtful && began < p.doubtedAt {
+		p.probeAt = now // this try says nothing of what has changed since
+	} else {
+		p.doubtful = false
+	}
 	return news
 }
 

@@ -41,8 +41,8 @@ func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		next, err := p.goOn(r)
-		if next == 0 {
+		next, over, err := p.goOn(r)
+		if over {
 			return err
 		}
 		timer.Reset(next)
@@ -84,20 +84,17 @@ func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
 	return r
 }
 
-// goOn takes the turns that are due. It returns when to call it again, or 0 if
+// goOn takes the turns that are due. It returns when to call it again, and whether
 // the Refresh is over.
-func (p *Pool[T]) goOn(r *refresh) (next time.Duration, err error) {
+func (p *Pool[T]) goOn(r *refresh) (next time.Duration, over bool, err error) {
 	p.lock()
 	defer p.unlock()
 	if p.closed {
-		return 0, &refreshError{p.name, r.left, ErrClosed, nil}
+		return 0, true, &refreshError{p.name, r.left, ErrClosed, nil}
 	}
 	at := p.takeTurns()
 	p.settle()
-	if r.left == 0 {
-		return 0, nil
-	}
-	return time.Duration(at-p.now()) + 1, nil
+	return max(time.Duration(at-p.now()), 0) + 1, r.left == 0, nil
 }
 
 // turns is how far the turns have been taken. Under the lock.
@@ -137,7 +134,9 @@ func (p *Pool[T]) takeTurns() (next int64) {
 			}
 			t.left = true
 		case w.state() == held:
-			p.move(&s.cell, w, w.with(watched)) // model: watch
+			if !p.move(&s.cell, w, w.with(watched)) { // model: watch
+				continue // its Push was faster
+			}
 		case w.unused():
 			if !p.mayReplace() {
 				return next

@@ -3,7 +3,10 @@ package pools_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -304,4 +307,39 @@ func TestRefreshOfNothing(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A connection that comes and goes all the time is replaced, too: its push may
+// be faster than the mark of its turn.
+func TestRefreshOfABusyConnection(t *testing.T) {
+	pool, err := pools.New("busy", pools.OpenFunc(func(context.Context) (io.Closer, error) { return io.NopCloser(nil), nil }), pools.Settings{Size: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pool.Fill(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
+	var stop atomic.Bool
+	var user sync.WaitGroup
+	user.Go(func() {
+		for !stop.Load() {
+			if conn, err := pool.Pop(t.Context()); err == nil {
+				_ = conn.Push()
+			}
+		}
+	})
+	for range 100 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		err := pool.Refresh(ctx, 0)
+		cancel()
+		if err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	stop.Store(true)
+	user.Wait()
+	if err := pool.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

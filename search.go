@@ -109,7 +109,7 @@ func (f *search[T]) takeAmong(t *table[T], i, turn int) (*handle[T], word) {
 		if h, lease := f.takeSlot(s); h != nil {
 			return h, lease
 		}
-		if s.unhint() {
+		if t.hints[i].unhint(&s.cell) {
 			if h, lease := f.takeSlot(s); h != nil {
 				return h, lease
 			}

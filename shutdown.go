@@ -34,33 +34,41 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 	if p.beginClose() {
 		p.calls.endOpens(ErrClosed)
 	}
-	p.lock()
-	p.closers++
-	var ended error
-	for !p.ending.over && ended == nil {
-		done := p.ending.done
-		p.unlock()
-		select {
-		case <-done:
-		case <-ctx.Done():
-			_, ended = ctxError(ctx)
-		case <-enough:
-			ended = errCloseWait
-		}
-		p.lock()
-	}
-	p.closers--
-	if p.ending.over {
-		ended = ErrAbandoned
-	}
+	ended := p.awaitEnd(ctx, enough)
 	still := p.left()
-	if !p.ending.over && p.connector.Abort != nil {
-		p.revokeAll()
+	switch {
+	case still.over || ended == nil:
+		if len(still.hang) == 0 {
+			return nil
+		}
+		still.held, still.busy, ended = nil, 0, ErrAbandoned
+	case p.connector.Abort != nil:
+		p.RevokeAll()
 	}
-	over := p.ending.over
-	p.unlock()
-	if e := still.err(p.name, ended); !over || len(e.Abandoned) > 0 {
-		return e
+	return still.err(p.name, ended)
+}
+
+// awaitEnd returns nil when the pool has ended, or why it did not wait for that.
+func (p *Pool[T]) awaitEnd(ctx context.Context, enough <-chan time.Time) error {
+	p.lock()
+	defer p.unlock()
+	p.closers++
+	defer func() { p.closers-- }()
+	for !p.ending.over {
+		var err error
+		done := p.ending.done
+		p.unlocked(func() {
+			select {
+			case <-done:
+			case <-ctx.Done():
+				_, err = ctxError(ctx)
+			case <-enough:
+				err = errCloseWait
+			}
+		})
+		if err != nil && !p.ending.over {
+			return err
+		}
 	}
 	return nil
 }
@@ -89,11 +97,14 @@ type leftover[T any] struct {
 	busy    int
 	hang    []call
 	telling int
+	over    bool // everything came back while it was looked at
 }
 
-// left returns what has not come back. Under the lock, which it yields between
+// left returns what has not come back. It yields the lock between
 // slices.
 func (p *Pool[T]) left() *leftover[T] {
+	p.lock()
+	defer p.unlock()
 	l := &leftover[T]{now: p.now(), telling: int(p.reports.Load())}
 	for i := 0; ; i++ {
 		if !p.visits.visit() {
@@ -114,6 +125,7 @@ func (p *Pool[T]) left() *leftover[T] {
 	for c := p.calls.abandoned.first; c != nil; c = c.next {
 		l.hang = append(l.hang, call{kind: c.kind, since: c.since})
 	}
+	l.over = p.ending.over
 	return l
 }
 

@@ -3,6 +3,7 @@ package pools_test
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -798,5 +799,82 @@ func TestEverythingAtOnceWithClose(t *testing.T) {
 					t.Error(err)
 				}
 			})
+	}
+}
+
+// A try from before the Pause says nothing of the server after it.
+func TestResumeBesideAnOldTry(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, ReconnectAttempts: 1}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		server.Open.Next(poolstest.Fail(errRefused))
+		poolstest.Pop(t, pool).Fails(pools.ErrOpenFailed)
+		server.Open.Next(poolstest.InOrder(poolstest.Delay(5*time.Second), poolstest.Fail(errRefused)))
+		for pool.Stats().Opening == 0 {
+			time.Sleep(100 * time.Millisecond)
+		}
+		pool.Pause()
+		time.Sleep(time.Second) // the server is repaired
+		pool.Resume()
+		w := poolstest.Pop(t, pool)
+		w.Waits()
+		time.Sleep(5 * time.Second)
+		w.Has()
+		w.Push()
+	})
+}
+
+// After Resume nobody comes between the slices in which those that waited are
+// served.
+func TestResumeOfManyInOrder(t *testing.T) {
+	defer pools.SetBatch(4)()
+	scenario(t, pools.Settings{Size: 200}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 200); err != nil {
+			t.Fatal(err)
+		}
+		pool.Pause()
+		var all []*popper
+		for range 200 {
+			all = append(all, poolstest.Pop(t, pool))
+		}
+		all[199].Waits()
+		time.Sleep(10 * time.Second)
+		pool.Resume()
+		if _, ok := pool.TryPop(); ok {
+			t.Errorf("a newcomer was served before %d that have waited for 10 s", pool.Stats().Waiting)
+		}
+		for _, w := range all {
+			w.Has()
+			w.Push()
+		}
+	})
+}
+
+// A search that still knows a table with hints meets a table without.
+func TestShrinkToFewSlots(t *testing.T) {
+	pool, err := pools.New("few", pools.OpenFunc(func(context.Context) (io.Closer, error) { return io.NopCloser(nil), nil }), pools.Settings{Size: 65})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stop atomic.Bool
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for !stop.Load() {
+				if conn, ok := pool.TryPop(); ok {
+					_ = conn.Push()
+				} else if conn, err := pool.Pop(t.Context()); err == nil {
+					_ = conn.Push()
+				}
+			}
+		})
+	}
+	for i := range 2000 {
+		if err := pool.Configure(func(s *pools.Settings) { s.Size = 64 + i%2 }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop.Store(true)
+	all.Wait()
+	if err := pool.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

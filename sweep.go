@@ -31,7 +31,8 @@ func (p *Pool[T]) sweepIdle(to state, all bool) {
 func (p *Pool[T]) sweepOn() {
 	for w := &p.sweep; w.to != vacant; {
 		if p.visits.spent() {
-			p.gate.set(gateSweeping, true)
+			// What may have been its user's fault alone need not stop Pops.
+			p.gate.set(gateSweeping, w.all)
 			p.again()
 			return
 		}

@@ -102,8 +102,8 @@ func (h *hints) some() uint64 {
 
 // unhint clears the hint of a slot that was not idle. It reports whether the
 // slot is idle after all.
-func (c *cell) unhint() bool {
-	c.hints.Load().bits.And(^(uint64(1) << (c.index % 64))) // model: hint_clear
+func (h *hints) unhint(c *cell) bool {
+	h.bits.And(^(uint64(1) << (c.index % 64))) // model: hint_clear
 	if !c.idle() {
 		return false
 	}
