@@ -3,7 +3,8 @@
 // and fails if one breakage survives them all.
 //
 //	go run ./internal/mutants                     all, about an hour
-//	go run ./internal/mutants -only 'slot.go|ctx' those whose file or name match
+//	go run ./internal/mutants -only 'hand.go|ctx' those whose file or name match
+//	go run ./internal/mutants -first              with the quickest stage alone
 package main
 
 import (
@@ -38,7 +39,11 @@ var stages = []struct {
 func main() {
 	only := flag.String("only", "", "a regular expression: mutants whose file or name match")
 	list := flag.Bool("list", false, "only list them")
+	first := flag.Bool("first", false, "only the first stage; what survives it may be caught by another")
 	flag.Parse()
+	if *first {
+		stages = stages[:1]
+	}
 	log.SetFlags(0)
 	wanted, err := regexp.Compile(*only)
 	if err != nil {
