@@ -278,3 +278,66 @@ func TestSweepsThatMeet(t *testing.T) {
 		}
 	}, poolstest.WithCheck)
 }
+
+// A newcomer looks at few of those that wait, and the next one at the next few:
+// so all that are gone are found, whoever stands before them.
+func TestSlicesOfMaxWaiting(t *testing.T) {
+	inSlices(t, 2, pools.Settings{Size: 1, MaxWaiting: 5}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		held := poolstest.Pop(t, pool)
+		held.Has()
+		all := popAll(t, pool, 5)
+		out := make(chan struct{})
+		end := pools.SetPause(func(before string) {
+			if before == "cancelled" {
+				<-out // the last two are gone, but have not left
+			}
+		})
+		all[3].Cancel()
+		all[4].Cancel()
+		synctest.Wait()
+		poolstest.Pop(t, pool).Fails(pools.ErrTooManyWaiting)
+		all[3], all[4] = poolstest.Pop(t, pool), all[3]
+		all[3].Waits()
+		close(out)
+		all[4].Fails(context.Canceled)
+		end()
+		held.Push()
+		for _, w := range all[:4] {
+			w.Has()
+			w.Push()
+		}
+	})
+}
+
+// One at whom a newcomer's look has ended is served, and gone before it knows:
+// the next look does not begin at it.
+func TestLookEndsAtOneThatIsServed(t *testing.T) {
+	inSlices(t, 2, pools.Settings{Size: 1, MaxWaiting: 3}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		held := poolstest.Pop(t, pool)
+		held.Has()
+		first := popAll(t, pool, 3)
+		poolstest.Pop(t, pool).Fails(pools.ErrTooManyWaiting) // its look ends at the third
+		time.Sleep(2 * time.Millisecond)                      // strict order
+		held.Push()
+		first[0].Push()
+		first[1].Has()
+		wake := make(chan struct{})
+		end := pools.SetPause(func(before string) {
+			if before == "woken" {
+				<-wake
+			}
+		})
+		first[1].Push() // the third is granted the connection
+		first[2].Waits()
+		first[2].Cancel()
+		second := popAll(t, pool, 3)
+		poolstest.Pop(t, pool).Fails(pools.ErrTooManyWaiting)
+		close(wake)
+		first[2].Fails(context.Canceled)
+		end()
+		for _, w := range second {
+			w.Has()
+			w.Push()
+		}
+	})
+}
