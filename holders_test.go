@@ -2,6 +2,7 @@ package pools_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -43,6 +44,64 @@ func TestPoolUsedByItsOwnHolder(t *testing.T) {
 			other.Push()
 		})
 	}
+}
+
+// What a goroutine gave back it does not hold, in whatever way it did.
+func TestOwnAreThoseThatAreHeld(t *testing.T) {
+	scenario(t, pools.Settings{Size: 3, TrackHolders: true}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		own := func(want int) {
+			t.Helper()
+			ended, cancel := context.WithCancel(t.Context())
+			cancel()
+			_, err := pool.Pop(ended)
+			if e, ok := errors.AsType[*pools.PopError](err); !ok || e.Own != want {
+				t.Errorf("%v, want %d of its own", err, want)
+			}
+		}
+		var all []pools.Conn[resource]
+		for n := range 3 {
+			conn, err := pool.Pop(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, conn)
+			own(n + 1)
+		}
+		_ = all[0].Push()
+		own(2)
+		_ = all[1].Destroy()
+		own(1)
+		pool.RevokeAll()
+		own(1) // until it has come back
+		_ = all[2].Push()
+		own(0)
+	})
+}
+
+// With many slots errors do not count them each time, but they do not tell what
+// was long ago.
+func TestErrorsOfManySlots(t *testing.T) {
+	const size = 100
+	scenario(t, pools.Settings{Size: size}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), size); err != nil {
+			t.Fatal(err)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		var held []*popper
+		for n := range 5 {
+			_, err := pool.Pop(ended)
+			if e, ok := errors.AsType[*pools.PopError](err); !ok || e.Held != n || e.Idle != size-n {
+				t.Errorf("%d of %d are held: %v", n, size, err)
+			}
+			held = append(held, poolstest.Pop(t, pool))
+			held[n].Has()
+			time.Sleep(10 * time.Millisecond)
+		}
+		for _, p := range held {
+			p.Push()
+		}
+	})
 }
 
 func TestConnections(t *testing.T) {

@@ -66,7 +66,7 @@ func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
 	if r.left == 0 || p.closed {
 		return r
 	}
-	r.n = p.alive()
+	r.n = p.aliveSoon() // or those that are being opened now would pass for the new ones
 	p.addRefresh(r)
 	began, gap, turn := p.now(), int64(over)/int64(r.left), int64(0)
 	for i := 0; i < len(p.table.Load().slots); i++ {

@@ -343,3 +343,34 @@ func TestRefreshOfABusyConnection(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A Refresh that begins while connections are being opened finds them open
+// later, and replaces them too.
+func TestRefreshBesideOpens(t *testing.T) {
+	scenario(t, pools.Settings{Size: 4}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a, b := poolstest.Pop(t, pool), poolstest.Pop(t, pool)
+		a.Has()
+		b.Has()
+		server.Open.Always(poolstest.Delay(time.Second))
+		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		for range 2 {
+			go func() { _, _ = pool.Pop(impatient) }()
+		}
+		time.Sleep(2 * time.Millisecond)
+		a.Push()
+		b.Push()
+		if st := pool.Stats(); st.Opening != 2 || st.Idle != 2 {
+			t.Fatalf("%+v", st)
+		}
+		ctx, end := context.WithTimeout(t.Context(), time.Minute)
+		defer end()
+		if err := pool.Refresh(ctx, 0); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		if st := pool.Stats(); st.Idle != 4 || st.ClosedBy[pools.ReasonRefresh] != 4 {
+			t.Errorf("%+v", st)
+		}
+	})
+}

@@ -34,6 +34,9 @@ func scenario(t *testing.T, settings pools.Settings, f func(t *testing.T, pool *
 		if !pools.GateOpen(pool) {
 			t.Error("nobody waits, but the gate is not open")
 		}
+		if err := pools.AtRest(pool); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
