@@ -804,6 +804,7 @@ func TestGraceBeginsWithTheEnd(t *testing.T) {
 				time.Sleep(time.Hour)
 			}
 		})()
+		server.Open.Always(poolstest.Deaf(1050 * time.Millisecond)) // ends within the grace
 		w := poolstest.Pop(t, pool)
 		w.Waits()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
