@@ -30,7 +30,7 @@ func SetPauses(f func(before string, call uint64)) (end func()) {
 }
 
 // SetPauseLocked has f called at a step at which the pool is locked, "head",
-// "shed" or "collect".
+// "shed", "take_out" or "collect".
 func SetPauseLocked(step string, f func()) (end func()) {
 	at := func(before string, call uint64) {
 		if before == step && call == lockedMaybe {

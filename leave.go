@@ -83,7 +83,9 @@ func (p *Pool[T]) takeOutUnused() *slot[T] {
 			break
 		}
 		p.visits.visit()
-		if s := p.slot(i); p.takeOut(s, s.word.load()) {
+		pauseCall("take_out", lockedMaybe)
+		s := p.slot(i)
+		if w := s.word.load(); w.unused() && p.takeOut(s, w) { // a Pop may have been faster
 			return s
 		}
 	}

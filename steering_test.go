@@ -878,3 +878,32 @@ func TestShrinkToFewSlots(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A Pop may be faster than a shrink that has just found its connection idle.
+func TestShrinkBesideAFastPop(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		if err := pool.Fill(t.Context(), 2); err != nil {
+			t.Fatal(err)
+		}
+		var all []pools.Conn[resource]
+		end := pools.SetPauseLocked("take_out", func() {
+			for conn, ok := pool.TryPop(); ok; conn, ok = pool.TryPop() {
+				all = append(all, conn)
+			}
+		})
+		resize(t, pool, 1)
+		end()
+		synctest.Wait()
+		if len(all) != 2 || server.IsOpen() != 2 {
+			t.Fatalf("%d are held, %d are open", len(all), server.IsOpen())
+		}
+		for _, conn := range all {
+			if err := conn.Resource().Do(nil); err != nil {
+				t.Error(err)
+			}
+			if err := conn.Push(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}

@@ -183,6 +183,8 @@ var mutants = []mutant{
 		"Close stops half way"},
 	{"the keeper stops the alarm of a Fill", "keep.go", " && p.wanted() <= 0 {", " {",
 		"Fill hangs"},
+	{"a shrink takes out what was just lent", "leave.go", "w.unused() && p.takeOut(s, w) { // a Pop", "p.takeOut(s, w) { // a Pop",
+		"a connection is closed under its holder"},
 	{"a newcomer comes between two slices", "hand.go", "p.gate.set(gateStarving, true) // no newcomer", "_ = true // no newcomer",
 		"after a Resume some are served before those that have waited"},
 	{"an old try ends the doubt", "pace.go", "if p.doubtful && began < p.doubtedAt {", "if false {",
