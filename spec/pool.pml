@@ -37,6 +37,18 @@
 #ifndef CHECKS
 #define CHECKS 0         /* the keeper takes an idle slot away to check it, so often */
 #endif
+#ifdef SLICE             /* so many visits in one holding of the lock: of slots, and of waiters that are dropped, refused or served */
+#define spent (visits >= SLICE)
+#define visit visits++
+#else
+#define spent false
+#define visit skip
+#endif
+#if defined(NO_AGAIN) || !defined(SLICE)
+#define go_on skip
+#else
+#define go_on again = true   /* step: again: something is left over */
+#endif
 #ifdef LEASE_WRAPS
 #define NUMBER(n) ((n) % 2)   /* a word too narrow for its lease number */
 #else
@@ -55,7 +67,7 @@
 #define NOBODY 255
 #define NONE   255
 
-mtype = { vacant, opening, idle, held, watched, revoked, resetting, closing }   /* what a slot is */
+mtype = { vacant, opening, idle, stale, held, watched, revoked, resetting, checking, closing }   /* what a slot is */
 mtype = { granted, race, over, failed }                               /* what a waiter's channel brings */
 
 /* A slot's word: its state and its lease number, read and written as one. */
@@ -70,6 +82,7 @@ bool racing;             /* a woken waiter is on its way */
 bool starving;           /* the oldest has waited too long: no overtaking */
 bool paused, closed;
 bool shrunk;             /* too many are open */
+bool sweeping;           /* a sweep goes on when the lock is free again: what is idle may be suspected */
 
 #define is_open(i) (state[i] != vacant && state[i] != closing && state[i] != opening)   /* an open counts when it has succeeded */
 #if SLOTS > 1
@@ -78,7 +91,16 @@ bool shrunk;             /* too many are open */
 #define too_many (is_open(0) > size)
 #endif
 
+#ifdef NO_SWEEPING_LOOK
 #define pop_may_run  (!starving && !paused && !closed)
+#else
+#define pop_may_run  (!starving && !paused && !closed && !sweeping)
+#endif
+#ifdef NO_SWEEPING_LOOK_IN_RACE
+#define race_may_run (!paused && !closed)
+#else
+#define race_may_run (!paused && !closed && !sweeping)
+#endif
 #ifdef NO_SHRUNK_LOOK
 #define push_is_called ((waiting && !racing) || starving || closed)
 #else
@@ -89,6 +111,15 @@ bool shrunk;             /* too many are open */
 bool mu;
 byte queue[USERS], queued;   /* oldest first */
 byte racer = NOBODY;         /* stays in the queue; nobody grants to it or sends to it until it is back */
+#ifdef SLICE
+byte visits;                 /* since the lock was taken */
+bool again;                  /* the alarm is to settle at once */
+#endif
+#ifdef SWEEPS
+bool swept = true;           /* no sweep is under way */
+byte next;                   /* the slot it goes on at */
+bool anew;                   /* it is to begin anew when it is over */
+#endif
 
 /* A waiter: what it is told, by whom holds the lock; whether that has come through its channel of one, which happens some time after the lock
    is free; the lease that goes with `granted`; whether its ctx has ended. */
@@ -104,6 +135,10 @@ byte finished;           /* users that are through */
 byte fails, operators, checks = CHECKS;
 #ifdef KEEPS
 bool forgotten[SLOTS];   /* the holder is gone: its handle is unreachable */
+#endif
+#ifdef SWEEPS
+byte sweeps;             /* have begun, and the call that began them is over */
+byte due[SLOTS];         /* idle when that sweep began, and neither stale nor lent since; 0: not */
 #endif
 #ifdef RIVAL
 bool copied; byte copy_slot, copy_number, ends;
@@ -123,13 +158,20 @@ inline unlend(s, to) { assert(lent[s]); lent[s] = false; state[s] = to }
 
 inline enqueue(w) { queue[queued] = w; queued++ }
 
+inline close_up(y) {     /* the queue, over place y */
+	do :: y + 1 < queued -> queue[y] = queue[y+1]; y++ :: else -> break od;
+	queued--; queue[queued] = 0
+}
+
 inline unlink(w) {
 	j = 0;
 	do :: queue[j] != w -> j++ :: else -> break od;
 	assert(j < queued);
-	do :: j + 1 < queued -> queue[j] = queue[j+1]; j++ :: else -> break od;
-	queued--; queue[queued] = 0
+	close_up(j)
 }
+
+#ifndef SLICE
+#define unlink_if_queued(w) unlink(w)
 
 inline oldest(w) {       /* the oldest that can be served: not the racer, ctx not ended */
 	w = NOBODY; j = 0;
@@ -138,6 +180,26 @@ inline oldest(w) {       /* the oldest that can be served: not the racer, ctx no
 	:: else -> break
 	od
 }
+#else
+inline unlink_if_queued(w) {
+	j = 0;
+	do :: j < queued && queue[j] != w -> j++ :: else -> break od;
+	if :: j < queued -> close_up(j) :: else fi
+}
+
+inline oldest(w) {       /* the same, within a slice: those whose ctx has ended are dropped, each once; after that nobody looks at it */
+	w = NOBODY; j = 0;
+	do
+	:: j < queued && w == NOBODY ->
+	   if
+	   :: queue[j] == racer -> j++
+	   :: queue[j] != racer && ended[queue[j]] && !spent -> visit; m = j; close_up(m)
+	   :: else -> w = queue[j]
+	   fi
+	:: else -> break
+	od
+}
+#endif
 
 inline send(w, what) { assert(token[w] == 0); token[w] = what }
 
@@ -151,7 +213,8 @@ inline grant(w, s) { unlink(w); got_slot[w] = s; got_number[w] = number[s]; send
 inline fail_all(why) {   /* all but the racer, who comes back by itself and looks */
 	m = 0;
 	do
-	:: m < queued && !spared(queue[m]) -> send(queue[m], why); unlink(queue[m])
+	:: m < queued && !spared(queue[m]) && !spent -> visit; send(queue[m], why); unlink(queue[m])
+	:: m < queued && !spared(queue[m]) && spent -> go_on; break
 	:: m < queued && spared(queue[m]) -> m++
 	:: m >= queued -> break
 	od
@@ -209,7 +272,59 @@ inline hint_of(s) {              /* step: hint_set: after the slot became idle, 
 #endif
 }
 
-inline close_idle(which) {       /* idle slots begin to close, while so */
+#if defined(SLICE) || defined(SWEEPS)
+/* idle_from in the code, with the compare-and-swap that follows: the first idle slot from i on becomes `to`. i is SLOTS afterwards if there is
+   none, or if this holding of the lock has had its visits. */
+#define becomes(to) if :: to == held -> lend(i) :: to != held -> state[i] = to fi
+inline take_from(i, to) {
+	do
+#ifndef HINTS
+	:: d_step { i < SLOTS && state[i] != idle -> i++ }
+	:: d_step { i < SLOTS && state[i] == idle && spent -> i = SLOTS }; break
+#ifdef TAKES_OUT_ANY
+	:: atomic { to == closing && i < SLOTS && state[i] == idle && !spent -> visit }; state[i] = to; break
+	:: d_step { to != closing && i < SLOTS && state[i] == idle && !spent -> visit; becomes(to) }; break
+#else
+	:: d_step { i < SLOTS && state[i] == idle && !spent -> visit; becomes(to) }; break
+#endif
+#else
+	:: d_step { i < SLOTS && !hint[i] -> i++ }
+	:: d_step { i < SLOTS && hint[i] && spent -> i = SLOTS }; break
+	:: d_step { i < SLOTS && hint[i] && !spent -> visit };
+	   if
+	   :: d_step { state[i] == idle -> becomes(to) }; break
+	   :: atomic { state[i] != idle -> skip };
+	      hint[i] = false;                                   /* step: hint_clear */
+	      if                                                 /* step: hint_look_again */
+	      :: atomic { state[i] == idle -> skip }; hint[i] = true
+	      :: d_step { state[i] != idle -> i++ }
+	      fi
+	   fi
+#endif
+	:: atomic { i == SLOTS -> break }
+	od
+}
+
+inline close_idle(which) {       /* step: shed: unused slots begin to close, while so */
+	do
+	:: d_step { which && !spent -> i = 0 };
+	   take_from(i, closing);
+	   if
+	   :: d_step { i < SLOTS -> i = 0 }
+	   :: d_step { i == SLOTS ->
+	        j = 0; do :: j < SLOTS && state[j] != stale -> j++ :: else -> break od;
+	        if :: j < SLOTS && which -> visit; state[j] = closing; i = 0 :: else fi };
+	      if
+	      :: atomic { i == SLOTS -> i = 0; if :: which && spent -> go_on :: else fi; break }
+	      :: atomic { i == 0 -> skip }
+	      fi
+	   fi
+	:: atomic { which && spent -> go_on; break }
+	:: atomic { !(which) -> break }
+	od
+}
+#else
+inline close_idle(which) {       /* step: shed: idle slots begin to close, while so */
 	i = 0;
 	do
 	:: d_step { i < SLOTS && state[i] == idle && which -> state[i] = closing; i++ }
@@ -217,39 +332,111 @@ inline close_idle(which) {       /* idle slots begin to close, while so */
 	:: d_step { i == SLOTS -> i = 0 }; break
 	od
 }
+#endif
+
+#ifdef SWEEPS
+#ifdef HINTS
+#define hinted(s) hint[s]        /* else its push is not over yet: the connection is in use still, and proves itself */
+#else
+#define hinted(s) true
+#endif
+inline sweep_on() {              /* step: sweep: idle slots become stale, as many as this holding of the lock may visit */
+	do
+	:: atomic { swept -> sweeping = false; break }
+	:: atomic { !swept && spent -> sweeping = true; go_on; break }
+	:: d_step { !swept && !spent -> i = next };
+	   take_from(i, stale);
+	   atomic {
+		if
+		:: i < SLOTS -> due[i] = 0; next = i + 1
+		:: i == SLOTS && spent                               /* not all was looked at */
+		:: i == SLOTS && !spent && anew -> anew = false; next = 0
+		:: i == SLOTS && !spent && !anew -> swept = true; next = 0; j = 0;
+		   do :: j < SLOTS -> assert(!(due[j] != 0 && state[j] == idle)); j++ :: else -> break od
+		fi; i = 0
+	   }
+	od
+}
+#define pop_looks          d_step { pop_may_run -> seen = sweeps }
+#define race_looks         d_step { race_may_run -> seen = sweeps }
+#define took(s, n)         d_step { n = number[s]; assert(due[s] == 0 || seen < due[s]); due[s] = 0; seen = 0 }   /* unchecked: if it looked before that sweep */
+#define hands_out(s)       assert(due[s] == 0)
+#else
+#define pop_looks          pop_may_run
+#define race_looks         race_may_run
+#define took(s, n)         n = number[s]
+#define hands_out(s)       skip
+#endif
 
 /* ---- under the lock ---- */
 
-inline start_opens() {           /* for waiters beyond what is about to come, within window and size */
+inline provide() {               /* checks and opens, for waiters beyond what is about to come, within window and size */
 	d_step {
-		count(h, opening, resetting); count(o, opening, opening); count(v, vacant, vacant); j = 0;
+#ifdef SWEEPS
+		count(h, checking, checking); j = 0;             /* step: start_checks: of stale slots, one for each waiter */
 		do
-		:: j < SLOTS && queued > h && o < WINDOW && room(v) ->
-		   if :: state[j] == vacant -> state[j] = opening; h++; o++; v--; assert(SLOTS - v <= size) :: else fi; j++
+		:: j < SLOTS && queued > h && !spent -> if :: state[j] == stale -> visit; state[j] = checking; h++ :: else fi; j++
 		:: else -> break
-		od
+		od;
+		count(m, opening, resetting); h = h + m;
+#else
+		count(h, opening, resetting);
+#endif
+		count(o, opening, opening); count(v, vacant, vacant); j = 0;
+		do
+		:: j < SLOTS && queued > h && o < WINDOW && room(v) && !sweeping ->   /* after a sweep there may be some that need only a check */
+		   if
+		   :: state[j] == vacant && !spent -> visit; state[j] = opening; h++; o++; v--; assert(SLOTS - v <= size)
+		   :: state[j] == vacant && spent -> go_on
+		   :: else
+		   fi; j++
+		:: else -> break
+		od;
+		if :: spent && queued > 0 -> go_on :: else fi
 	}
 }
+
+#ifdef SLICE
+inline take_idle_within(x) {     /* take_idle, within a slice */
+	i = 0; take_from(i, held);
+	atomic { if :: i < SLOTS -> x = i :: i == SLOTS -> x = NONE fi; i = 0 }
+}
+#else
+#define take_idle_within(x) take_idle(x)
+#endif
 
 inline settle() {                /* step: settle: hand out what there is. w, x: the caller's */
 	if
 	:: closed -> d_step { fail_all(over) }; close_idle(true)
 	:: !closed && paused -> close_idle(too_many)
+#ifdef SWEEPS
+	   ; sweep_on()
+#endif
 	:: !closed && !paused ->
 	   if :: size < SLOTS -> close_idle(too_many) :: size == SLOTS fi;
-	   do
-	   :: d_step { racer == NOBODY -> oldest(w) };        /* idle slots are the racer's while there is one */
+#ifdef SWEEPING_ENDS_EARLY
+	   sweeping = false;                                     /* and again true if the sweep is not over */
+#endif
+#ifdef SWEEPS
+	   sweep_on();
+#endif
+	   do                                                    /* idle slots are the racer's while there is one */
+	   :: d_step { racer == NOBODY && !sweeping -> oldest(w) };
 	      if
 	      :: w == NOBODY -> break
-	      :: w != NOBODY -> take_idle(x);
+	      :: w != NOBODY -> take_idle_within(x);
 	         if
 	         :: x == NONE -> w = 0; break
-	         :: x != NONE -> d_step { grant(w, x); w = 0; x = 0 }
+	         :: x != NONE -> d_step { hands_out(x); grant(w, x); w = 0; x = 0 }
 	         fi
 	      fi
-	   :: racer != NOBODY -> break
+	   :: racer != NOBODY || sweeping -> break
 	   od;
-	   start_opens()
+#ifdef SLICE
+	   atomic { provide(); if :: spent && queued > 0 -> starving = true :: true fi }    /* no newcomer comes between two slices */
+#else
+	   provide()
+#endif
 	fi;
 	w = 0; x = 0
 }
@@ -261,6 +448,9 @@ inline unlock() {                /* the gate says what is true now, then the loc
 			waiting = queued > 0; racing = racer != NOBODY;
 			if :: queued == 0 -> open_gate :: else fi;
 			shrunk = too_many;
+#ifdef SLICE
+			visits = 0;
+#endif
 			mu = false
 		}
 	}
@@ -293,7 +483,7 @@ inline give_back(s) {            /* step: give_back: a slot that the pool alone 
 inline push(s, n, ok) {
 	ok = true; in = false;
 	if
-	:: !starving && !shrunk ->                               /* the gate, first look */
+	:: !starving && !shrunk && !sweeping ->                  /* the gate, first look */
 	   if
 	   :: d_step { is_lease(s, n, held) -> unlend(s, idle) };      /* step: push_idle */
 #ifndef HINT_AFTER_GATE
@@ -310,7 +500,7 @@ inline push(s, n, ok) {
 #endif
 	   :: atomic { !is_lease(s, n, held) -> ok = false; }; lock; in = true
 	   fi
-	:: starving || shrunk -> atomic { lock; d_step { in = true; oldest(w) } };   /* step: hand_on: held to held, never idle in between */
+	:: starving || shrunk || sweeping -> atomic { lock; d_step { in = true; oldest(w) } };   /* step: hand_on: held to held, never idle in between */
 	   if
 	   :: d_step { w != NOBODY && !paused && !closed && !too_many && is_lease(s, n, held) -> unlend(s, idle); lend(s); grant(w, s); w = 0 };
 	      unlock(); in = false
@@ -328,8 +518,8 @@ inline push(s, n, ok) {
 	   fi; unlock()
 	:: in && ok -> wait_too_long();
 	   if
-	   :: closed || shrunk || starving -> settle()
-	   :: !(closed || shrunk || starving) -> if :: racer == NOBODY && !paused -> wake_racer() :: else fi
+	   :: closed || shrunk || starving || sweeping -> settle()
+	   :: !(closed || shrunk || starving || sweeping) -> if :: racer == NOBODY && !paused -> wake_racer() :: else fi
 	   fi; unlock()
 	:: !in -> skip
 	fi; in = false
@@ -358,10 +548,15 @@ inline pass_on() {               /* step: pass_on: the next one, if there is som
 	:: i < SLOTS && queued > 0 && state[i] == idle ->
 	   i = 0;
 	   if
-	   :: starving || closed || shrunk -> settle()
-	   :: !(starving || closed || shrunk) -> if :: !paused -> wake_racer() :: paused fi
+	   :: starving || closed || shrunk || sweeping -> settle()
+	   :: !(starving || closed || shrunk || sweeping) -> if :: !paused -> wake_racer() :: paused fi
 	   fi; break
+#if defined(SWEEPS) && !defined(NO_SETTLE_IN_PASS_ON)
+	:: i == SLOTS && queued > 0 -> i = 0; settle(); break    /* what was idle is stale: check it */
+	:: queued == 0 -> i = 0; break
+#else
 	:: i == SLOTS || queued == 0 -> i = 0; break
+#endif
 	od
 }
 
@@ -390,7 +585,7 @@ inline cancel(s, n) {            /* step: cancelled: the ctx ended first; a toke
 	      settle()                                           /* step: pass_wake */
 #endif
 	   :: racer != me ->
-	      d_step { unlink(me); if :: queued == 0 -> waiting = false; open_gate :: else fi };
+	      d_step { unlink_if_queued(me); if :: queued == 0 -> waiting = false; open_gate :: else fi };
 #ifndef NO_SETTLE_ON_CANCEL
 	      settle()
 #endif
@@ -409,17 +604,21 @@ inline cancel(s, n) {            /* step: cancelled: the ctx ended first; a toke
 inline pop(s, n) {
 	s = NONE;
 	if                                                       /* step: pop_fast */
-	:: pop_may_run -> take_idle(s)
+	:: pop_looks -> take_idle(s)
 	:: !pop_may_run -> skip
 	fi;
 	if
-	:: s != NONE -> n = number[s]
+	:: s != NONE -> took(s, n)
 	:: s == NONE ->
 	   atomic { lock; if :: closed -> mu = false; goto leave :: else -> enqueue(me); waiting = true fi };   /* step: announce */
 #ifndef NO_LOOK_AGAIN
 	   if                                                    /* step: look_again: whoever sets WAITING must; for later ones it has been set since */
 	   :: queued == 1 -> settle()
-	   :: queued > 1 -> if :: !paused -> start_opens() :: paused -> skip fi
+#ifdef SLICE
+	   :: d_step { queued > 1 -> oldest(w); w = 0 }; if :: !paused -> provide() :: paused -> skip fi
+#else
+	   :: queued > 1 -> if :: !paused -> provide() :: paused -> skip fi
+#endif
 	   fi;
 #endif
 	   unlock();
@@ -431,13 +630,13 @@ park:                                                        /* step: park */
 	   :: ended[me] -> cancel(s, n)
 	   :: d_step { came(race) -> there[me] = false; token[me] = 0 };
 	      if
-	      :: !paused && !closed -> take_idle(s)              /* one poll; starving does not forbid it */
-	      :: paused || closed -> skip
+	      :: race_looks -> take_idle(s)    /* one poll; starving does not forbid it */
+	      :: !race_may_run -> skip
 	      fi;
 	      if
 	      :: s != NONE ->                                    /* step: race_won */
 	         atomic { lock; d_step { unlink(me); racer = NOBODY; racing = false } };
-	         n = number[s];
+	         took(s, n);
 #ifndef NO_PASS_ON
 	         pass_on();
 #endif
@@ -492,6 +691,9 @@ inline use(s, n) {
 
 proctype User() {
 	byte i, k, w, x, s, n, pops, pushes;
+#ifdef SWEEPS
+	byte seen;
+#endif
 	bool in, ok;
 	do
 	:: pops < POPS -> pops++;
@@ -522,6 +724,12 @@ end:	do
 	od
 }
 
+#ifdef SLICE
+inline call_ended() { if :: closed -> skip :: !closed -> settle() fi }   /* closed: nothing to hand out, and the rest is the alarm's */
+#else
+#define call_ended() settle()    /* closed: finds nothing */
+#endif
+
 /* The pool's goroutines for one slot: open, reset, close, each as slow as it likes. Broken and Check are like Reset here. */
 proctype Slot(byte t) {
 	byte i, k, w, x;
@@ -530,23 +738,23 @@ end:	do
 	   if
 	   :: state[t] = resetting; give_back(t);                                      /* step: open_done */
 #ifndef NO_SETTLE_ON_OPEN_DONE
-	      settle()
+	      call_ended()
 #endif
 	   :: d_step { fails < FAILS -> fails++; state[t] = vacant };    /* step: open_failed */
 #ifndef NO_SETTLE_ON_OPEN_FAILED
 	      d_step { count(v, vacant, closing); if :: v == SLOTS -> fail_all(failed) :: else fi };   /* no other hope */
-	      settle()
+	      call_ended()
 #endif
 	   fi; unlock()
-	:: atomic { state[t] == resetting && !mu -> mu = true };
+	:: atomic { (state[t] == resetting || state[t] == checking) && !mu -> mu = true };
 	   give_back(t);
 #ifndef NO_SETTLE_ON_RESET_DONE
-	   settle();
+	   call_ended();
 #endif
 	   unlock()
 	:: atomic { state[t] == closing && !mu -> mu = true; state[t] = vacant; aborted[t] = false };   /* step: freed */
 #ifndef NO_SETTLE_ON_FREED
-	   settle();
+	   call_ended();
 #endif
 	   unlock()
 	od
@@ -608,6 +816,48 @@ proctype Closer() {
 }
 #endif
 
+#ifdef SLICE
+/* The alarm goes on with what is left over. */
+proctype Alarm() {
+	byte i, k, w, x;
+end:	do
+	:: atomic { again && !mu -> again = false; mu = true };
+#ifdef NO_SETTLE_ON_SWEPT
+	   if :: !swept -> sweep_on() :: swept -> settle() fi;
+#else
+	   settle();
+#endif
+	   unlock()
+#ifdef KEEPER_STOPS_ALARM
+	:: d_step { again && !mu && queued == 0 -> again = false }
+#endif
+	od
+}
+#endif
+
+#ifdef SWEEPS
+/* Somebody's connection has broken: what is idle is suspected. That is all it does: nothing settles in this holding of the lock. */
+proctype Sweeper() {
+	byte i, r;
+	do
+	:: r < SWEEPS -> r++;
+	   atomic { lock; d_step {                               /* step: sweep_begin */
+		j = 0; do :: j < SLOTS -> if :: state[j] == idle && hinted(j) -> due[j] = r :: else fi; j++ :: else -> break od;
+#ifdef NO_ANEW
+		if :: swept -> swept = false; next = 0 :: else fi
+#else
+		if :: swept -> swept = false; next = 0 :: else -> anew = true fi
+#endif
+	   } };
+	   sweep_on();
+	   sweeps = r;
+	   unlock()
+	:: r == SWEEPS -> break
+	od;
+	operators--
+}
+#endif
+
 #ifdef KEEPS
 /* The keeper and the collector, for one slot. */
 proctype Keeper(byte t) {
@@ -654,6 +904,12 @@ init {
 #ifdef CLOSES
 		operators++; run Closer();
 #endif
+#ifdef SLICE
+		run Alarm();
+#endif
+#ifdef SWEEPS
+		operators++; run Sweeper();
+#endif
 #ifdef KEEPS
 		p = 0;
 		do :: p < SLOTS -> run Keeper(p); p++ :: else -> break od;
@@ -668,6 +924,9 @@ init {
 	assert(queued == 0 && racer == NOBODY && !waiting && !racing && !starving);
 #ifdef RIVAL
 	assert(ends == 1);
+#endif
+#ifdef SWEEPS
+	closed || swept && !sweeping;                            /* and every sweep ends, but in a closed pool */
 #endif
 	!too_many                                                /* the excess is gone in the end */
 }
