@@ -229,4 +229,4 @@ func (p *Pool[T]) openErrNow() error {
 }
 
 // again has the alarm do the next slice of bulk work at once.
-func (p *Pool[T]) again() { p.alarm.by(p.now(), p.now()) }
+func (p *Pool[T]) again() { p.alarm.by(p.now(), p.now()) } // model: again

@@ -97,7 +97,7 @@ func (p *Pool[T]) takeOutUnused() *slot[T] {
 
 // shed closes surplus idle connections. It is called when there may be more idle
 // ones, or a larger surplus. Others close when they are returned.
-func (p *Pool[T]) shed() {
+func (p *Pool[T]) shed() { // model: shed
 	// The gate before the slots: a Push makes its slot idle and then looks at the
 	// gate, so one of the two sees the other.
 	size := p.settings.Size

@@ -14,7 +14,7 @@ type sweep struct {
 
 // sweepIdle begins a sweep, or has the running one begin once more at its end.
 // Only one runs at a time, so that it ends however many are wanted meanwhile.
-func (p *Pool[T]) sweepIdle(to state, all bool) {
+func (p *Pool[T]) sweepIdle(to state, all bool) { // model: sweep_begin
 	if p.sweep.to == vacant {
 		p.sweep = sweep{to: to, all: all}
 	} else {
@@ -28,7 +28,7 @@ func (p *Pool[T]) sweepIdle(to state, all bool) {
 }
 
 // sweepOn does a slice of the running sweep, if there is one.
-func (p *Pool[T]) sweepOn() {
+func (p *Pool[T]) sweepOn() { // model: sweep
 	for w := &p.sweep; w.to != vacant; {
 		if p.visits.spent() {
 			// What may have been its user's fault alone need not stop Pops.
