@@ -12,14 +12,14 @@ type census struct {
 	in    [states]int
 	slots int // the length of the table
 
-	vacancies, stales, suspects bitset // the slots in these states
+	vacancies, stales, suspects, rested bitset // the slots in these states
 
 	leases uint64 // the sum of the lease numbers of vacant slots, including those taken out of the table
 }
 
 // class maps each state to the one under which it is counted.
 var class = [states]state{
-	vacant: vacant, opening: opening, stale: stale, suspected: suspected,
+	vacant: vacant, opening: opening, stale: stale, suspected: suspected, resting: resting,
 	checking: checking, resetting: resetting, closing: closing, hung: hung,
 
 	idle: idle, held: idle, watched: idle, revoked: idle, returning: idle,
@@ -57,6 +57,8 @@ func (c *census) set(s state) *bitset {
 		return &c.stales
 	case suspected:
 		return &c.suspects
+	case resting:
+		return &c.rested
 	}
 	return nil
 }
@@ -74,6 +76,7 @@ func (c *census) resize(slots int) {
 	c.vacancies.grow(slots)
 	c.stales.grow(slots)
 	c.suspects.grow(slots)
+	c.rested.grow(slots)
 	for i := c.slots; i < slots; i++ {
 		c.vacancies.add(i)
 	}
@@ -92,7 +95,7 @@ func (c *census) taken() int { return c.slots - c.in[vacant] }
 
 // alive is the number of connections that are open and not being closed.
 func (c *census) alive() int {
-	return c.in[idle] + c.in[stale] + c.in[suspected] + c.aboutIdle()
+	return c.in[idle] + c.in[stale] + c.in[suspected] + c.in[resting] + c.aboutIdle()
 }
 
 // aliveSoon also counts those being opened.
@@ -102,9 +105,11 @@ func (c *census) aliveSoon() int { return c.alive() + c.in[opening] }
 // connections will be idle soon.
 func (c *census) aboutIdle() int { return c.in[checking] + c.in[resetting] }
 
-// anyUnchecked returns a slot whose connection is to be checked before it is
-// lent, or -1.
-func (c *census) anyUnchecked() int { return max(c.stales.first(), c.suspects.first()) }
+// anyOffPath returns a slot that is unused and that the fast path does not take:
+// it rests, or is to be checked before it is lent. It returns -1 if there is none.
+func (c *census) anyOffPath() int {
+	return max(c.stales.first(), c.suspects.first(), c.rested.first())
+}
 
 // excess is the number of surplus connections, which have to be closed because
 // Size was lowered. Opens do not count before they have succeeded: an open

@@ -232,7 +232,7 @@ func chaos(t *testing.T, r *rand.Rand) {
 		}); err != nil {
 			t.Error(err)
 		}
-		size = pool.Size()
+		size = pool.Settings().Size
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if st := pool.Stats(); st.Idle+st.Vacant+st.Stale != size || st.Waiting != 0 || st.Abandoned != 0 {
@@ -281,10 +281,11 @@ func steer(t *testing.T, r *rand.Rand, pool *pools.Pool[resource], most int, tic
 				}
 			})
 		case 5:
-			lost := pools.LostPolicy(r.IntN(2))
+			lost := r.IntN(2) == 1
 			err = pool.Configure(func(s *pools.Settings) {
 				s.TrackHolders = !s.TrackHolders
-				s.IdleTimeout, s.Lost = ticks(1+r.IntN(100)), lost
+				s.TrackGoroutines, s.ProfileHolders = s.TrackHolders, s.TrackHolders
+				s.IdleTimeout, s.KeepLost = ticks(1+r.IntN(100)), lost
 			})
 		}
 		if err != nil && !errors.Is(err, pools.ErrClosed) {

@@ -52,7 +52,7 @@ func (j *checkJob[T]) call(ctx context.Context) error {
 
 func (j *checkJob[T]) done(c *call, err error) {
 	p := j.p
-	j.slot.checkedAt = p.now()
+	j.slot.checkedAt = p.now() + p.slept
 	if j.forWaiter {
 		p.forWaiters--
 	} else {
@@ -67,11 +67,6 @@ func (j *checkJob[T]) done(c *call, err error) {
 		}
 	}
 	j.over(c, err)
-}
-
-// alwaysChecks reports whether each connection is checked before it is lent.
-func (p *Pool[T]) alwaysChecks() bool {
-	return p.settings.CheckAfter == Always && p.connector.Check != nil
 }
 
 // suspectIdle has idle connections checked before they are lent, because another
@@ -96,11 +91,11 @@ func (c *checks) spent(now int64, budget time.Duration) bool {
 // startChecks has stale connections checked, one for each waiter that no check
 // for a waiter will serve.
 func (p *Pool[T]) startChecks() {
-	if p.queue.len == 0 {
+	if p.queue.len == 0 || p.in[stale]+p.in[suspected] == 0 {
 		return
 	}
 	spent := p.checks.spent(p.now(), p.settings.CheckTimeout)
-	slots := p.table.Load().slots
+	slots, slept := p.table.Load().slots, p.asleep()
 	// Only checks for waiters count: a Reset, or a check of the keeper's, may hang
 	// beside a connection that would be found alive at once.
 	for p.queue.len > p.forWaiters {
@@ -118,6 +113,10 @@ func (p *Pool[T]) startChecks() {
 		s := slots[i]
 		w := s.word.load()
 		p.takeOut(s, w)
+		if why := s.over(w, p.now(), slept, &p.settings, false); why != "" {
+			p.close(s, why, nil) // a check would prove nothing
+			continue
+		}
 		p.check(s, true, w.state() == suspected)
 	}
 	// Once the budget is spent, the slot of a suspected connection is worth more
@@ -136,6 +135,36 @@ func (p *Pool[T]) startChecks() {
 		p.takeOut(slots[i], slots[i].word.load())
 		p.close(slots[i], ReasonCheck, errSuspected)
 	}
+}
+
+// takeUnused takes a connection that is idle or rests, if one may be lent without
+// a check. Of those that rest, some are due when the process stood still: they are
+// closed on the way, or become stale. Nobody can Peek for a waiter, under the lock:
+// for one that waits, those that rest become stale in any case. It returns nil if
+// there is none, or if the visits of this holding of the lock are spent.
+func (p *Pool[T]) takeUnused(waits bool) (*handle[T], word) {
+	if h, lease := p.takeIdle(&p.visits); h != nil || p.in[resting] == 0 {
+		p.gate.set(gateResting, p.in[resting] > 0)
+		return h, lease
+	}
+	slept, now := p.asleep(), p.now()
+	after, checks := p.settings.CheckAfter, p.connector.Check != nil
+	instead := waits && checks && after != Never && p.connector.Peek != nil
+	for i := p.rested.first(); i >= 0 && p.visits.visit(); i = p.rested.first() {
+		s := p.slot(i)
+		w := s.word.load()
+		idle := p.isLate(now, p.every) && p.in[resting]+p.in[stale]+p.in[suspected] > p.settings.MinIdle && !p.inFill()
+		switch why := s.over(w, now, slept, &p.settings, idle); {
+		case why != "":
+			p.takeOut(s, w)
+			p.close(s, why, nil)
+		case instead, checks && after > 0 && now >= s.knownAt(slept)+int64(after):
+			p.move(&s.cell, w, w.with(stale))
+		default:
+			return s.takeOwned(&p.census) // model: take_rested
+		}
+	}
+	return nil, 0
 }
 
 var errSuspected = errors.New("another one failed its check, and there was no time left for this one's")

@@ -271,6 +271,32 @@ func TestChecksThatFailAtOnce(t *testing.T) {
 	}, poolstest.WithCheck)
 }
 
+// A search that is clearing a slot's hint does not hide the slot, which has just
+// become idle, from the sweep.
+func TestSweepMissesNoSlot(t *testing.T) {
+	scenario(t, pools.Settings{Size: 65}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		a, b := poolstest.Pop(t, pool).Has(), poolstest.Pop(t, pool).Has()
+		_, _ = a.Push(), b.Push() // their hints are set once they have been idle
+		a, _ = pool.TryPop()
+		b, _ = pool.TryPop()
+		var end func()
+		end = pools.SetPauseLocked("hint_clear", func() {
+			end()
+			_ = b.Push() // its hint is set: nobody has looked at it since it was taken
+			end = pools.SetPauseLocked("hint_look_again", func() {
+				end()
+				_ = a.PushErr(io.EOF)
+			})
+		})
+		if conn, ok := pool.TryPop(); ok {
+			t.Errorf("lent %s, which is suspected, unchecked", conn.ID())
+		}
+		if st := pool.Stats(); st.Stale != 1 {
+			t.Errorf("%+v", st)
+		}
+	}, poolstest.WithCheck)
+}
+
 // A connection that breaks in use makes the others suspect: all of them, or
 // after a user's own timeout those that have not been used of late.
 func TestBrokenInUseMakesOthersSuspect(t *testing.T) {

@@ -12,6 +12,7 @@ type closeJob[T any] struct {
 	slot  *slot[T] // the slot that is kept until it is over; nil: none is
 	why   Reason
 	cause error // the error because of which it closes, or nil
+	room  bool  // a full server may grant another one when it is over
 }
 
 // close closes the connection of a slot that the pool owns, in the background.
@@ -34,6 +35,10 @@ func (p *Pool[T]) closeLeft(conn *connection[T], s *slot[T], keepsSlot bool) {
 }
 
 func (p *Pool[T]) startClose(j *closeJob[T]) *call {
+	_, useless := j.cause.(*firstUse)
+	if j.room = !useless; j.room {
+		p.pace.leaves()
+	}
 	return p.start(callClose, j, context.Background(), p.settings.CloseTimeout)
 }
 
@@ -42,6 +47,9 @@ func (j *closeJob[T]) call(ctx context.Context) error {
 }
 
 func (j *closeJob[T]) done(c *call, err error) {
+	if j.room {
+		j.p.pace.left()
+	}
 	if !c.abandoned {
 		j.late(c, err)
 		return
@@ -58,10 +66,17 @@ func (j *closeJob[T]) late(_ *call, err error) {
 	p := j.p
 	p.closedBy[j.why]++
 	if err != nil {
-		p.happen(Event{Kind: EventCallFailed, Call: callClose.String(), Err: err}, j.conn, nil)
+		e := Event{Kind: EventCallFailed, Call: callClose.String(), Err: err}
+		if j.why.broke() && !isBug(err) {
+			e.Reason = j.why // a broken connection seldom closes without an error
+		}
+		p.happen(e, j.conn, nil)
 	}
 	p.happen(Event{Kind: EventClosed, Reason: j.why, Took: time.Duration(p.now() - j.conn.openedAt), Err: j.cause}, j.conn, nil)
 	if j.slot != nil {
 		p.free(j.slot)
+	}
+	if j.room {
+		p.pace.room(p.now())
 	}
 }

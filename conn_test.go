@@ -198,7 +198,7 @@ func TestForeignPush(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Push(conn); !errors.Is(err, pools.ErrForeign) {
+		if err := b.Push(conn); !errors.Is(err, pools.ErrNotHeld) || !strings.Contains(err.Error(), "another pool") {
 			t.Error(err)
 		}
 		if err := a.Push(conn); err != nil {
@@ -387,7 +387,7 @@ func TestZeroValues(t *testing.T) {
 	var conn pools.Conn[resource]
 	_, detached := conn.Detach()
 	for _, err := range []error{conn.Push(), conn.PushErr(io.EOF), conn.Destroy(), detached} {
-		if !errors.Is(err, pools.ErrZero) {
+		if !errors.Is(err, pools.ErrNotHeld) || !strings.Contains(err.Error(), "zero Conn") {
 			t.Error(err)
 		}
 	}
@@ -413,7 +413,7 @@ func TestZeroValues(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, ok := pool.TryPop(); ok || pool.Available() != 0 || pool.Size() != 0 || pool.Stats().Size != 0 || pool.Name() != "" {
+	if _, ok := pool.TryPop(); ok || pool.Available() != 0 || pool.Settings().Size != 0 || pool.Stats().Size != 0 || pool.Name() != "" {
 		t.Error("a zero Pool has something")
 	}
 }

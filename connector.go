@@ -17,10 +17,23 @@ import (
 // up after it when it returns. These functions may panic, call runtime.Goexit
 // and use the pool.
 type Connector[T any] struct {
-	// Open opens a connection. Its ctx carries the values of the first
-	// waiter's ctx, for tracing, but neither its deadline nor its
-	// cancellation: a connection outlives the request it was opened for.
+	// Open opens a connection. Its ctx ends when Open returns, so a resource
+	// must not depend on it. What lives as long as its ctx (an interpreter
+	// started by exec.CommandContext, a browser tab of chromedp) needs another
+	// one: context.WithoutCancel(ctx), or its own, which Close cancels. The
+	// ctx carries no values of a Pop's ctx, except those that Values adds. An
+	// error that a further try would not change should be [Permanent].
 	Open func(ctx context.Context) (T, error)
+
+	// Values returns a ctx with the values of a Pop's ctx that go along to
+	// Open, such as the span of a trace. Open's ctx gets the values of the
+	// longest waiting Pop when the open begins. It gets neither deadline nor
+	// cancellation, since a connection outlives the request that it was opened
+	// for: return only values that may be used after the request has ended.
+	// Frameworks that reuse their contexts (fasthttp, fiber, gin) forbid that
+	// for the ctx itself. Values runs in the Pop's goroutine, in each Pop that
+	// finds nothing idle, and so must be quick. Nil, or a nil ctx: none.
+	Values func(ctx context.Context) context.Context
 
 	// Close closes a connection. If it is nil, the pool calls the resource's
 	// own Close method, which may be Close() error, Close() or Close(ctx)
@@ -31,6 +44,20 @@ type Connector[T any] struct {
 	// (CheckAfter) is still alive. It may do I/O. Nil: idle connections are
 	// not checked.
 	Check func(ctx context.Context, resource T) error
+
+	// Peek returns an error if a connection is known to be of no use, as far as
+	// this can be known without a round trip: the server has closed it. It is
+	// called before a connection is lent that was idle for a while, which is
+	// between one look of the keeper and two (up to two seconds, see Settings),
+	// also if CheckAfter has not passed yet. One that was used since is lent
+	// without it. It runs in the goroutine of the Pop or TryPop, must not wait,
+	// and costs nothing where it is not called. After an error the connection is
+	// closed, its siblings are suspected, and the Pop goes on. A Pop that had to
+	// wait for such a connection (the pool was paused) gets it after a Check
+	// instead; without a Check, with CheckAfter Never, or if its WaitTimeout ends
+	// just then, it gets it as it is. Nil: the resource is asked as for Broken, if
+	// that is nil too.
+	Peek func(resource T) error
 
 	// Reset cleans a connection for its next user. It runs in the background
 	// after each return (but see Dirty), and may do I/O. An error closes the
@@ -49,19 +76,40 @@ type Connector[T any] struct {
 	// holder's goroutine and gets the error that the holder returned: nil for
 	// a plain Push. It must be quick and do no I/O. Nil: a connection is
 	// closed after any timeout, context error, network or system error,
-	// io.EOF and driver.ErrBadConn. Panics, Goexit and Discard always close
-	// it.
+	// io.EOF and driver.ErrBadConn ([Breaks]), and if the resource says that
+	// it is of no use: if T has a method IsClosed() bool, IsClosing() bool,
+	// IsValid() bool or Err() error, each return asks it. Such a method must
+	// be as quick as Broken; asking adds about 50 ns to each Push. Panics,
+	// Goexit and Discard always close the connection.
+	//
+	// Errors that break nothing count too: when five uses of a connection on
+	// end have returned one, it is checked before it is lent again, or reset
+	// if it is dirty. Without a Check and without a Broken it is closed, if a
+	// use of it had succeeded before. Neither happens more than once a second
+	// in a pool, since such errors may be the fault of the requests.
 	Broken func(resource T, err error) bool
+
+	// Unfinished returns an error that says what the holder has left unfinished
+	// and the next user must not find, such as an open transaction; nil if there
+	// is nothing. Such a connection is always Reset, whatever Dirty says, so a
+	// Reset is required. It is told (EventUnfinished, with the holder's stack if
+	// TrackHolders is set), counted (Stats), and with FailUnfinished an error of
+	// Use, Push and PushErr. It is called in the same way as Broken: after it, and
+	// only if the connection is not broken. Nil: nobody is told.
+	Unfinished func(resource T) error
 
 	// Abort interrupts a connection while its holder is using it, so that the
 	// holder's call fails at once (net.Conn.Close does this). It is called on
-	// RevokeAll, and when a Close of the pool runs out of time. The holder
-	// may return the connection meanwhile, so Close may run concurrently with
-	// Abort. Nil: the pool waits for holders.
+	// RevokeAll and Revoke, and when a Close of the pool runs out of time. The
+	// holder may return the connection meanwhile, so Close may run concurrently
+	// with Abort. Nil: the pool waits for holders.
 	Abort func(resource T)
+
+	judges bool // Broken is the user's
 }
 
-// OpenFunc returns a Connector whose Open is the given function. T is inferred.
+// OpenFunc is a function and not a type: it returns a Connector whose Open is the
+// given function. T is inferred.
 // The resource's own Close method closes the connection.
 func OpenFunc[T any](open func(ctx context.Context) (T, error)) Connector[T] {
 	return Connector[T]{Open: open}
@@ -73,6 +121,44 @@ type (
 	quietCloser interface{ Close() }
 	ctxCloser   interface{ Close(context.Context) error }
 )
+
+// The methods by which a resource may say that it is of no use any more.
+type (
+	closedTeller  interface{ IsClosed() bool }
+	closingTeller interface{ IsClosing() bool }
+	validTeller   interface{ IsValid() bool }
+	errTeller     interface{ Err() error }
+)
+
+// tells reports whether a T can say that it is of no use.
+func tells[T any]() bool {
+	t := reflect.TypeFor[T]()
+	return t.Implements(reflect.TypeFor[closedTeller]()) || t.Implements(reflect.TypeFor[closingTeller]()) ||
+		t.Implements(reflect.TypeFor[validTeller]()) || t.Implements(reflect.TypeFor[errTeller]())
+}
+
+var errTold = errors.New("pools: the resource says that it is of no use")
+
+// brokenItself is the Broken of connectors without one whose T tells.
+func brokenItself[T any](resource T, err error) bool {
+	if Breaks(err) {
+		return true
+	}
+	r := any(resource)
+	if r, ok := r.(closedTeller); ok && r.IsClosed() {
+		return true
+	}
+	if r, ok := r.(closingTeller); ok && r.IsClosing() {
+		return true
+	}
+	if r, ok := r.(validTeller); ok && !r.IsValid() {
+		return true
+	}
+	if r, ok := r.(errTeller); ok && r.Err() != nil {
+		return true
+	}
+	return false
+}
 
 func closeItself[T any](ctx context.Context, resource T) error {
 	switch r := any(resource).(type) {
@@ -86,7 +172,8 @@ func closeItself[T any](ctx context.Context, resource T) error {
 	return nil
 }
 
-// complete fills in a nil Close and returns all faults.
+// complete fills in a nil Close, and a nil Broken if the resource can tell. It
+// returns all faults.
 func (c *Connector[T]) complete() error {
 	var faults []error
 	if c.Open == nil {
@@ -102,8 +189,23 @@ func (c *Connector[T]) complete() error {
 		}
 		c.Close = closeItself[T]
 	}
+	c.judges = c.Broken != nil
+	if c.Broken == nil && tells[T]() {
+		c.Broken = brokenItself[T]
+		if c.Peek == nil {
+			c.Peek = func(resource T) error {
+				if brokenItself(resource, nil) {
+					return errTold
+				}
+				return nil
+			}
+		}
+	}
 	if c.Dirty != nil && c.Reset == nil {
 		faults = append(faults, fieldError("Connector.Dirty", "is set, but Connector.Reset is nil; give the Reset that cleans a dirty connection"))
+	}
+	if c.Unfinished != nil && c.Reset == nil {
+		faults = append(faults, fieldError("Connector.Unfinished", "is set, but Connector.Reset is nil; give the Reset that ends what was left unfinished"))
 	}
 	return errors.Join(faults...)
 }

@@ -42,7 +42,9 @@ type refresh struct {
 	filler            // wants as many connections open as when it began
 	generation uint64 // connections of an older one are to be replaced
 	left       int    // the number of those
+	least      int    // n at the beginning, without the opens under way
 	proved     bool   // a new connection was opened
+	refused    bool   // an open has failed since
 }
 
 // wanted is how many more opens should be running when aliveSoon connections
@@ -56,6 +58,9 @@ func (d *demand) began() {
 	d.lackIdle--
 	d.lackFresh--
 }
+
+// givenUp notes that an open was given up: another one is to begin in its place.
+func (d *demand) givenUp() { d.lackFresh = max(d.lackFresh, 0) + 1 }
 
 // tellFills wakes the Fills and Refreshes: something has changed for them, or an
 // open has ended, with err.
@@ -86,28 +91,58 @@ func (d *demand) count() {
 		d.filling = max(d.filling, f.n)
 	}
 	for _, r := range d.refreshes {
-		if !r.proved && r.n > 0 {
+		if !r.proved && !r.refused && r.n > 0 {
 			d.filling = max(d.filling, r.n+1) // one new connection beside the old ones, if there is room
 		}
 	}
 }
 
-func (d *demand) addRefresh(r *refresh) {
+// addRefresh begins a Refresh, of which open connections are open and opening are
+// being opened. While an earlier one is not over, it wants no fewer than that:
+// else each would give one more connection up while the server refuses.
+func (d *demand) addRefresh(r *refresh, open, opening int) {
+	r.least = open
+	for _, earlier := range d.refreshes {
+		r.least = max(r.least, earlier.n)
+	}
+	r.n = max(open+opening, r.least) // or those that are being opened now would pass for the new ones
 	d.refreshes = append(d.refreshes, r)
 	d.addFill(&r.filler)
 }
 
 // mayReplace reports whether a connection may be closed for a Refresh when open
-// ones are open. roomy says whether there is room for an open beside them.
-func (d *demand) mayReplace(open, size int, roomy bool) bool {
+// ones are open. roomy says whether there is room for an open beside them, down
+// whether the server refuses.
+//
+// A server that has refused an open may be full: then one connection is given up,
+// and a new one opened in its place, before the next. The last one is not: if the
+// server is not full but gone, or the credentials are wrong, nobody could be
+// served.
+func (d *demand) mayReplace(open, size int, roomy, down bool) bool {
 	if len(d.refreshes) == 0 {
 		return false
 	}
 	want := min(d.filling, size)
-	if d.refreshes[len(d.refreshes)-1].proved {
+	r := d.refreshes[len(d.refreshes)-1]
+	switch {
+	case down:
+		return r.refused && open >= max(want, 2)
+	case r.proved:
 		return open > want-max(want/2, 1)
 	}
-	return open >= want && !roomy
+	return open >= want && (!roomy || r.refused && open > 1)
+}
+
+// refuse notes that an open of that generation has failed. A Refresh no longer
+// wants what was only being opened when it began.
+func (d *demand) refuse(generation uint64, how openFault) {
+	for _, r := range d.refreshes {
+		r.n = max(r.n-1, min(r.least, r.n))
+		if generation >= r.generation && how == faultRefused {
+			r.refused = true
+		}
+	}
+	d.count()
 }
 
 // prove notes that a connection of that generation was opened.
@@ -142,6 +177,7 @@ func (d *demand) replaced(generation uint64, aliveSoon, size int) {
 func (d *demand) wantFewer() {
 	for _, r := range d.refreshes {
 		r.n = max(r.n-1, 0)
+		r.least = min(r.least, r.n)
 	}
 	d.count()
 }

@@ -51,17 +51,27 @@
 //
 // A Pop whose ctx has ended gets no connection. No goroutine waits while a
 // connection is idle. Running goroutines can overtake a waiter for about a
-// millisecond; after that, the order is FIFO.
+// millisecond; after that, with equal deadlines or none, the order is FIFO. With
+// different deadlines, the oldest waiter and the one with the earliest deadline
+// take turns, so a waiter is overtaken one for one. Under overload, a waiter whose
+// ctx leaves it less time than a typical use takes is passed over: it gets a
+// connection when nobody else wants it, and now and then as a probe.
 //
 // # Opening
 //
-// The pool opens connections in its own goroutines, when a goroutine waits or
-// when [Pool.Fill] is called. The open continues even if the ctx of the Pop
-// that caused it ends: the connection goes to the next waiter or becomes idle.
+// The pool opens connections in its own goroutines: when a goroutine waits, for a
+// [Pool.Fill] or a [Pool.Refresh], and when MinIdle lacks connections. The open
+// continues even if the ctx of the Pop that caused it ends: the connection goes to
+// the next waiter or becomes idle. (Refresh, RevokeAll and Close do end the opens
+// that are running.)
+//
 // At first, two opens may run at once. This limit doubles with each success
 // and drops to one after a failure. When an open has failed with all its
-// tries, the server counts as down: the pool then tries one open at a time,
-// with growing pauses, until one succeeds.
+// tries, the server counts as down: the pool then tries one open at a time
+// until one succeeds. While Pops or Fills ask, the pauses between two tries are at
+// most MaxReconnectSleep; for MinIdle and Refresh alone they grow up to 30 s; and
+// while nothing is wanted there is no try. After a [Permanent] error the next try
+// comes after 30 s, if somebody asks.
 //
 // # Ownership
 //
@@ -80,8 +90,13 @@
 // [Conn.PushErr] pass the error to Connector.Broken, which decides. Without a
 // Broken, the pool closes a connection after a context error, a network or
 // system error (any error in the chain with a method Timeout() bool), io.EOF,
-// io.ErrUnexpectedEOF, io.ErrClosedPipe and driver.ErrBadConn. A panic or
-// Goexit in Use, and [Discard], always close it.
+// io.ErrUnexpectedEOF, io.ErrClosedPipe and driver.ErrBadConn. It does not after
+// an error about a file (missing, exists, not permitted) that is not in a
+// *net.OpError. It also closes a connection whose resource says that it is of no
+// use (IsClosed, IsClosing, IsValid or Err). A panic or Goexit in Use, and
+// [Discard], always close it. When five uses of a connection on end have failed
+// with other errors, the pool checks it, or closes it if it cannot; see
+// [Connector].
 //
 // # Time
 //
@@ -107,13 +122,20 @@
 // CheckTimeout, waiters do not wait for further checks: the pool opens new
 // connections in place of the suspect ones.
 //
+// What was idle through a whole look leaves the fast path: a Pop takes it under
+// the lock, some 100 ns later, and reads the clock first. So CheckAfter,
+// IdleTimeout and MaxLifetime hold for it even if the process was stopped or
+// frozen, and by the wall clock, even if the machine was suspended. For
+// connections that were in use a moment before, a program that knows of such
+// times (a serverless handler) calls [Pool.Suspect] or [Group.Suspect].
+//
 // # Steering
 //
 // [Pool.Configure] changes any setting while the pool runs, including Size.
 // [Pool.Refresh] replaces all connections; while the server refuses new ones,
 // it keeps the old ones. [Pool.Pause] makes Pops wait until [Pool.Resume].
-// [Pool.RevokeAll] ends all leases. [Pool.Connections] lists the connections
-// and their holders.
+// [Pool.RevokeAll] ends all leases, [Pool.Revoke] some. [Pool.Connections] lists
+// the connections and their holders.
 //
 // # Settings
 //
@@ -134,11 +156,19 @@
 //	OpenTimeout          10 s      exact       one open with all its tries and pauses
 //	ReconnectAttempts    3         exact       tries per open
 //	ReconnectSleep       1 s       exact       upper bound of the first pause between tries
+//	MaxReconnectSleep    2 s       exact       longest pause between tries while somebody asks
+//	WaitWhileDown        0         exact       wait through outages younger than this
 //	CheckAfter           5 s       keeper      after this idle time, Check first
-//	CheckTimeout         1 s       exact       one Check, and all failing Checks of a Pop
-//	MaxWaiting           no limit  exact       fail at once instead of queueing
+//	CheckTimeout         1 s       exact       one Check, and the pool's budget for failing ones
+//	MaxWaiting           no limit  exact       fail at once instead of queueing; NoQueue: for no holder
+//	RefuseLate           off       estimate    refuse at once who would be served too late
+//	MaxQueueDelay        never     0.1 s       under overload, bound waits without a deadline
 //	LeakAfter            never     keeper      report holders that keep a connection longer
-//	TrackHolders         off                   record the stacks of holders; 3 to 20 µs per Pop
+//	FailUnfinished       off                   Use returns an error if it leaves a transaction open
+//	Observer             none                  functions called for events and uses
+//	TrackHolders         off                   record the stacks of holders; 1 to 3 µs per Pop
+//	TrackGoroutines      off                   record their goroutines; 5 to 50 µs per Pop
+//	ProfileHolders       off                   the profile "pools" of pprof; 5 to 15 µs per Pop
 //
 //	rare
 //	KeepAlive            never     keeper      check idle connections periodically
@@ -147,16 +177,16 @@
 //	CloseTimeout         5 s       exact       slow servers
 //	ResetTimeout         5 s       exact       slow servers
 //	Strict               off                   never Size+1 connections, even while a call hangs
-//	Lost                 close     2 s, a GC   report only, if holders keep just the resource
+//	KeepLost             off       2 s, a GC   report only, if holders keep just the resource
 //
 // # Lost leases
 //
 // When a Conn becomes unreachable without a Push, the pool notices after two
 // looks of the keeper and a garbage collection. It logs and counts the lost
-// lease, and closes the connection ([LostClose]) or leaves it open
-// ([LostReport]). A Conn must therefore be reachable for as long as its
-// resource is in use; a deferred Push ensures this, and so does Use. This is a
-// safety net and not a way to give connections back.
+// lease, and closes the connection, or leaves it open with KeepLost. A Conn must
+// therefore be reachable for as long as its resource is in use; a deferred Push
+// ensures this, and so does Use. This is a safety net and not a way to give
+// connections back.
 //
 // # Memory
 //

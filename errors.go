@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,6 +19,7 @@ var (
 	ErrClosed         = errors.New("pools: the pool is closed")
 	ErrWaitTimeout    = errors.New("pools: no connection became available within WaitTimeout")
 	ErrTooManyWaiting = errors.New("pools: MaxWaiting goroutines are already waiting")
+	ErrTooLate        = errors.New("pools: the pool is overloaded, and this Pop could not be served in time")
 	ErrOpenFailed     = errors.New("pools: no connection could be opened")
 	ErrOpenTimeout    = errors.New("pools: Open took longer than OpenTimeout")
 	// ErrPaused also matches ErrWaitTimeout.
@@ -24,16 +27,26 @@ var (
 
 	ErrAbandoned = errors.New("pools: the call did not return in time and was abandoned")
 
+	// ErrNotHeld is also the error for a zero Conn, and for one that belongs to
+	// another pool.
 	ErrNotHeld = errors.New("pools: this lease has ended; push, destroy or detach a Conn only once")
 	// ErrRevoked also matches ErrNotHeld.
 	ErrRevoked error = &hidden{"pools: this lease was revoked; the pool closes its connection", ErrNotHeld}
 
-	ErrForeign  = errors.New("pools: this Conn belongs to another pool")
-	ErrZero     = errors.New("pools: zero value; make a Pool with pools.New and get a Conn from Pop")
-	ErrSamePool = errors.New("pools: the same pool is named twice; holding two connections of one pool can deadlock")
-	ErrUnknown  = errors.New("pools: the group has no pool of this name")
-	ErrType     = errors.New("pools: the pool's resources have another type")
-	ErrStillOut = errors.New("pools: closed, but not everything was returned")
+	// ErrUnfinished is an error of Use, Push and PushErr with FailUnfinished. It
+	// wraps what Connector.Unfinished has returned.
+	ErrUnfinished = errors.New("pools: the use left something unfinished")
+
+	ErrUnknown = errors.New("pools: the group has no pool of this name and type")
+
+	// Mistakes in the program have a text, but nothing to test for.
+	errForeign  error = &hidden{"pools: this Conn belongs to another pool", ErrNotHeld}
+	errZeroConn error = &hidden{"pools: zero Conn; Conns come from Pop", ErrNotHeld}
+	errZeroPool       = errors.New("pools: zero Pool; make it with pools.New")
+	errSamePool       = errors.New("pools: the same pool is named twice; holding two connections of one pool can deadlock")
+
+	// errStanding is what MaxQueueDelay refuses with.
+	errStanding error = &hidden{"pools: refused by MaxQueueDelay: every Pop has waited for longer than that of late", ErrTooLate}
 
 	// errGoexit is the error of user code that ended its goroutine.
 	errGoexit = errors.New("pools: the connector's function called runtime.Goexit")
@@ -52,11 +65,17 @@ type PopError struct {
 	// add up to Size: see Stats for all states. In a pool of more than 64
 	// slots, Held and Idle may be up to 10 ms old.
 	Size, Held, Idle, Opening int
-	Own                       int           // those of Held that the popping goroutine holds; only with TrackHolders
+	Own                       int           // those of Held that the popping goroutine holds; only with TrackGoroutines
 	Waiting                   int           // other goroutines that were waiting
 	Waited                    time.Duration // how long this Pop waited
 	Err                       error         // the reason: one of the errors above or the ctx's error
 	OpenErr                   error         // the latest failure of Open, if it is relevant
+
+	// Oldest has been lent for longest. It may be up to a second out of date,
+	// since the keeper notices a new holder only at its next look: its For is a
+	// lower bound. The zero Connection: nobody holds one, or, in a pool of more
+	// than 64 slots, the one of the keeper's last look has come back.
+	Oldest Connection
 
 	openErrIsOurs bool // OpenErr happened during this wait
 }
@@ -64,9 +83,16 @@ type PopError struct {
 func (e *PopError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pools: pop from %q: %s", e.Pool, strings.TrimPrefix(e.Err.Error(), "pools: "))
-	fmt.Fprintf(&b, " (waited %v; size %d, held %d, idle %d, opening %d, waiting %d)",
+	fmt.Fprintf(&b, " (waited %v; size %d, held %d, idle %d, opening %d, waiting %d",
 		e.Waited.Round(time.Microsecond), e.Size, e.Held, e.Idle, e.Opening, e.Waiting)
-	if e.Own > 0 {
+	if e.Oldest.ID != "" {
+		fmt.Fprintf(&b, "; longest held: %s, for at least %v", e.Oldest.ID, e.Oldest.For.Round(time.Millisecond))
+		if e.Oldest.Goroutine != 0 {
+			fmt.Fprintf(&b, ", by goroutine %d", e.Oldest.Goroutine)
+		}
+	}
+	b.WriteByte(')')
+	if e.Own > 0 && !errors.Is(e.Err, ErrClosed) && !errors.Is(e.Err, ErrPaused) {
 		fmt.Fprintf(&b, ": this goroutine holds %d of this pool's connections, so it may have waited for itself; push them first, or take each connection from a different pool", e.Own)
 	}
 	if e.OpenErr != nil {
@@ -83,24 +109,24 @@ func (e *PopError) Unwrap() []error {
 	return []error{e.Err, e.OpenErr}
 }
 
-// CloseError says what was still outstanding when a [Pool.Close] returned. It
-// matches both ErrStillOut and Err.
+// CloseError says what was still outstanding when a [Pool.Close] returned.
 type CloseError struct {
 	Pool      string
-	Held      []Holder // connections that are still lent
-	Abandoned []string // connector calls that hang, such as "Open for 12s"
-	Busy      int      // connections that are being opened, checked, reset or closed
-	Telling   int      // reports to an Observer or the Logger that are under way
+	Held      []Connection // those that are still lent
+	Abandoned []string     // connector calls that hang, such as "Open for 12s"
 	// Err says why the wait ended: the ctx's error, an error that says that
 	// 30 s have passed, or ErrAbandoned if only hung calls were left.
 	Err error
+
+	busy, telling int // calls of the connector, and reports to an Observer or the Logger, that are under way
 }
 
 func (e *CloseError) Error() string {
-	text := fmt.Sprintf("pools: close %q: %v", e.Pool, e.Err)
+	var text strings.Builder
+	fmt.Fprintf(&text, "pools: close %q: %v", e.Pool, e.Err)
 	separator := ": "
 	add := func(format string, args ...any) {
-		text += separator + fmt.Sprintf(format, args...)
+		text.WriteString(separator + fmt.Sprintf(format, args...))
 		separator = "; "
 	}
 	var ids []string
@@ -115,17 +141,29 @@ func (e *CloseError) Error() string {
 	if len(e.Abandoned) > 0 {
 		add("hung: %s", strings.Join(e.Abandoned, ", "))
 	}
-	if e.Busy > 0 {
-		add("%d being opened, checked, reset or closed", e.Busy)
+	if e.busy > 0 {
+		add("%d being opened, checked, reset or closed", e.busy)
 	}
-	if e.Telling > 0 {
-		add("%d reports to an Observer or the Logger under way", e.Telling)
+	if e.telling > 0 {
+		add("%d reports to an Observer or the Logger under way", e.telling)
 	}
-	return text
+	for _, h := range e.Held[:len(ids)] {
+		if h.Stack == "" && h.Goroutine == 0 {
+			continue
+		}
+		fmt.Fprintf(&text, "\n%s is held", h.ID)
+		if h.Goroutine != 0 {
+			fmt.Fprintf(&text, " by goroutine %d", h.Goroutine)
+		}
+		if h.Stack != "" {
+			text.WriteString(", taken at:\n" + strings.TrimSuffix(h.Stack, "\n"))
+		}
+	}
+	return text.String()
 }
 
-// Unwrap returns ErrStillOut and Err.
-func (e *CloseError) Unwrap() []error { return []error{ErrStillOut, e.Err} }
+// Unwrap returns Err.
+func (e *CloseError) Unwrap() error { return e.Err }
 
 // PanicError reports a panic in Connector.Open, Close, Check, Reset or Abort,
 // which run in goroutines of the pool.
@@ -143,6 +181,12 @@ func (e *PanicError) Error() string {
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
+}
+
+// isBug reports whether a call of the connector panicked or ended its goroutine.
+func isBug(err error) bool {
+	_, panicked := err.(*PanicError)
+	return panicked || err == errGoexit
 }
 
 // fieldError returns an error about one field or argument.
@@ -167,6 +211,43 @@ func (d *discard) Error() string {
 
 func (d *discard) Unwrap() error { return d.err }
 
+// Permanent marks an error of [Connector.Open] that a further try would not
+// change: a wrong password, a database that does not exist, a certificate that is
+// refused. This open is not tried again, and the next one not before 30 s have
+// passed and somebody has asked; Pops until then get this error at once. What may
+// have changed it, Resume, Configure and Refresh, makes the next try due at once.
+// errors.Is and errors.As find err. Permanent(nil) is nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanent{err}
+}
+
+type permanent struct{ err error }
+
+func (p *permanent) Error() string { return p.err.Error() }
+func (p *permanent) Unwrap() error { return p.err }
+
+// isPermanent calls methods of the user's error: never call it under the lock.
+func isPermanent(err error) bool {
+	_, ok := errors.AsType[*permanent](err)
+	return ok
+}
+
+// firstUse is the error of an open whose connection broke at its first use. It is
+// made under the lock, so it calls no method of err before somebody reads it.
+type firstUse struct{ err error }
+
+func (f *firstUse) Error() string { return "the connection broke at its first use: " + f.err.Error() }
+func (f *firstUse) Unwrap() error { return f.err }
+
+// unfinished is what a use has left unfinished.
+type unfinished struct{ err error }
+
+func (u *unfinished) Error() string   { return ErrUnfinished.Error() + ": " + u.err.Error() }
+func (u *unfinished) Unwrap() []error { return []error{ErrUnfinished, u.err} }
+
 // timeouter is an error that may be a timeout. The errors of the operating
 // system and of most protocols implement it.
 type timeouter interface {
@@ -185,13 +266,16 @@ func isTimeout(err error) bool {
 
 // Breaks reports whether a reply may still be on its way after err: err is a
 // timeout, a context error, a network or system error, [io.EOF] or
-// [driver.ErrBadConn]. A pool without a Connector.Broken uses it, and most
-// custom Broken functions should start with it.
+// [driver.ErrBadConn]. A file that is missing, exists or may not be opened
+// ([fs.ErrNotExist], [fs.ErrExist], [fs.ErrPermission]) does not break, except
+// in a [*net.OpError]. A pool without a Connector.Broken uses Breaks and also asks
+// the resource, if its type has a method that tells; see [Connector.Broken]. Most
+// custom Broken functions should start with Breaks.
 func Breaks(err error) bool {
 	if err == nil {
 		return false
 	}
-	if _, ok := errors.AsType[timeouter](err); ok {
+	if _, ok := errors.AsType[timeouter](err); ok && (!ofFile(err) || breaksApart(err)) {
 		return true
 	}
 	for _, bad := range []error{
@@ -201,6 +285,28 @@ func Breaks(err error) bool {
 		if errors.Is(err, bad) {
 			return true
 		}
+	}
+	return false
+}
+
+// ofFile reports whether err says that a file is missing, exists, or may not be
+// opened. Such errors are system errors too.
+func ofFile(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrPermission)
+}
+
+// breaksApart reports whether err contains a network or system error besides those
+// of files.
+func breaksApart(err error) bool {
+	switch e := err.(type) {
+	case *net.OpError:
+		return true
+	case timeouter:
+		return !ofFile(err)
+	case interface{ Unwrap() error }:
+		return breaksApart(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), breaksApart)
 	}
 	return false
 }

@@ -58,7 +58,7 @@ func ExampleGroup() {
 
 	// The type must match: "words" is not a pool of *count.
 	_, err = pools.Get[*count](&group, "words")
-	fmt.Println(errors.Is(err, pools.ErrType))
+	fmt.Println(errors.Is(err, pools.ErrUnknown))
 	// Output:
 	// POOLS 5
 	// <nil>

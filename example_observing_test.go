@@ -57,7 +57,7 @@ func ExampleObserver() {
 func ExamplePool_Connections() {
 	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
 		return os.Open(os.DevNull)
-	}), pools.Settings{Size: 3, TrackHolders: true})
+	}), pools.Settings{Size: 3, TrackHolders: true, TrackGoroutines: true})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -111,15 +111,18 @@ func ExamplePopError() {
 	defer cancel()
 	err = pool.Close(soon)
 	c, _ := errors.AsType[*pools.CloseError](err)
-	fmt.Println(errors.Is(err, pools.ErrStillOut), c.Held[0].ID == conn.ID())
+	fmt.Println(errors.Is(err, context.DeadlineExceeded), c.Held[0].ID == conn.ID())
 
 	// Close has nothing left to wait for once the file is detached.
 	file, err := conn.Detach()
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer file.Close()
-	fmt.Println(err, pool.Close(ctx))
+	fmt.Println(pool.Close(ctx))
 	// Output:
 	// true false
 	// 1 of 1 are held
 	// true true
-	// <nil> <nil>
+	// <nil>
 }

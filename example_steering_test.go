@@ -2,7 +2,6 @@ package pools_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -49,8 +48,8 @@ func ExamplePool_Fill() {
 }
 
 // Configure changes settings while the pool runs: all of them, or none if any
-// is invalid. The settings may come from a JSON file; the program
-// examples/reload reads one on each SIGHUP.
+// is invalid. The program examples/reload reads them from a JSON file, on each
+// SIGHUP.
 func ExamplePool_Configure() {
 	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
 		return os.Open(os.DevNull)
@@ -60,12 +59,13 @@ func ExamplePool_Configure() {
 	}
 	defer pool.Close(context.Background())
 
-	var fromFile error
 	err = pool.Configure(func(s *pools.Settings) {
-		fromFile = json.Unmarshal([]byte(`{"Size": 20, "IdleTimeout": "90s", "MaxLifetime": "Never"}`), s)
+		s.Size = 20
+		s.IdleTimeout = 90 * time.Second
+		s.MaxLifetime = pools.Never
 	})
 	s := pool.Settings()
-	fmt.Println(err, fromFile, s.Size, s.IdleTimeout, s.MaxLifetime == pools.Never)
+	fmt.Println(err, s.Size, s.IdleTimeout, s.MaxLifetime == pools.Never)
 
 	err = pool.Configure(func(s *pools.Settings) {
 		s.Size = 1
@@ -73,9 +73,9 @@ func ExamplePool_Configure() {
 		s.MaxUses = -7
 	})
 	fmt.Println(err)
-	fmt.Println(pool.Size())
+	fmt.Println(pool.Settings().Size)
 	// Output:
-	// <nil> <nil> 20 1m30s true
+	// <nil> 20 1m30s true
 	// pools: Configure("files"):
 	// Settings.MinIdle: is 5; give a number from 0 to Size (1)
 	// Settings.MaxUses: is -7; give a positive number, 0 for the default, or pools.NoLimit
@@ -157,7 +157,7 @@ func ExamplePool_RevokeAll() {
 func ExamplePool_Close() {
 	pool, err := pools.New("files", pools.OpenFunc(func(context.Context) (*os.File, error) {
 		return os.Open(os.DevNull)
-	}), pools.Settings{Size: 3, TrackHolders: true})
+	}), pools.Settings{Size: 3, TrackHolders: true, TrackGoroutines: true})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func SetPause(f func(before string)) (end func()) {
 
 // SetPauses is SetPause with the steps of calls, by their number in the pool:
 // "call" before the connector's function is called, "turn" before it is tried
-// again, "abandon" before it is abandoned.
+// again, "no_try" when it is not tried again, "abandon" before it is abandoned.
 func SetPauses(f func(before string, call uint64)) (end func()) {
 	unlocked := func(before string, call uint64) {
 		if call != lockedMaybe {
@@ -30,7 +30,7 @@ func SetPauses(f func(before string, call uint64)) (end func()) {
 }
 
 // SetPauseLocked has f called at a step at which the pool is locked, "head",
-// "shed", "take_out" or "collect".
+// "shed", "take_out" or "collect", or at "alarm", just before it is.
 func SetPauseLocked(step string, f func()) (end func()) {
 	at := func(before string, call uint64) {
 		if before == step && call == lockedMaybe {
@@ -40,6 +40,9 @@ func SetPauseLocked(step string, f func()) (end func()) {
 	pause.Store(&at)
 	return func() { pause.Store(nil) }
 }
+
+// ErrGivenUp is the cause with which an open is given up.
+var ErrGivenUp = errGivenUp
 
 // SetBatch makes the slices of bulk work that long. No pool may be in use
 // meanwhile.
@@ -97,6 +100,13 @@ func GateOpen[T any](p *Pool[T]) bool {
 // Starving reports whether the pool keeps strict order.
 func Starving[T any](p *Pool[T]) bool { return p.gate.has(gateStarving) }
 
+// Need returns how much time a waiter must have left to be given a connection.
+func Need[T any](p *Pool[T]) time.Duration {
+	p.lock()
+	defer p.unlock()
+	return time.Duration(p.need.least)
+}
+
 // KeeperRuns reports whether the keeper's timer is set.
 func KeeperRuns[T any](p *Pool[T]) bool {
 	p.lock()
@@ -134,3 +144,36 @@ func (l Lease[T]) LetGo() bool { return l.slot.handle.Load() == nil }
 
 // Lost reports whether the collector has found that no Conn is left.
 func (l Lease[T]) Lost() bool { return l.lost.Load() }
+
+// HoldKeeper has the keeper look in d and not before, as if the process had been
+// stopped for so long.
+func HoldKeeper[T any](p *Pool[T], d time.Duration) {
+	p.lock()
+	defer p.unlock()
+	if p.keeper.at == 0 {
+		return // it does not run
+	}
+	p.keeper.stop()
+	p.keeper.by(p.now()+int64(d), p.now())
+}
+
+// Suspend has machines been suspended for d more, as far as pools can tell: the
+// wall clock has gone on, and the other has not.
+func Suspend(d time.Duration) { suspended.Add(int64(d)) }
+
+var suspended atomic.Int64
+
+func init() {
+	real := wallAhead
+	wallAhead = func(epoch time.Time) int64 { return real(epoch) + suspended.Load() }
+}
+
+// Resting returns how many connections rest.
+func Resting[T any](p *Pool[T]) int {
+	p.lock()
+	defer p.unlock()
+	return p.in[resting]
+}
+
+// Careful reports whether each Push goes the slow way to ask about the connection.
+func Careful[T any](p *Pool[T]) bool { return p.gate.has(gateCareful) }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
 // failure is the error of a Pop that began to wait at since and is not, or no
 // longer, in the queue. countSlots completes it. Under the lock.
 func (p *Pool[T]) failure(since int64, reason error) *PopError {
+	p.vain.note()
 	e := &PopError{
 		Pool: p.name, Size: p.settings.Size, Opening: p.in[opening], Waiting: p.queue.len,
 		Waited: time.Duration(p.now() - since), Err: reason,
@@ -21,9 +23,10 @@ func (p *Pool[T]) failure(since int64, reason error) *PopError {
 }
 
 // countSlots adds the counts of slots to the error of a Pop, in the goroutine of
-// that Pop. It needs no lock (except with TrackHolders), so that ten thousand
-// Pops that fail at once do not keep it busy. With many slots it counts at most
-// every ten milliseconds, so that a Pop that fails does not cost a walk.
+// that Pop. It needs no lock (except with TrackGoroutines, and when another one has
+// become the eldest), so that ten thousand Pops that fail at once do not keep it
+// busy. With many slots it counts at most every ten milliseconds, so that a Pop
+// that fails does not cost a walk.
 func (p *Pool[T]) countSlots(e *PopError) {
 	slots := p.table.Load().slots
 	if len(slots) <= fewSlots {
@@ -38,8 +41,14 @@ func (p *Pool[T]) countSlots(e *PopError) {
 		}
 		e.Held, e.Idle = c.held, c.idle
 	}
-	if p.gate.has(gateTracking) {
-		e.Own = p.heldBy(goroutineID())
+	if e.Held > 0 {
+		nameEldest(p, e, slots)
+	}
+	if p.takers.wants(noteGoroutine) {
+		me := goroutineID()
+		p.lock()
+		e.Own = p.byGoroutine[me]
+		p.unlock()
 	}
 }
 
@@ -76,3 +85,15 @@ func ctxError(ctx context.Context) (kind, err error) {
 	}
 	return kind, fmt.Errorf("%w: %w", kind, cause)
 }
+
+// vain says whether a Pop or TryPop has failed since the keeper's last look.
+type vain struct{ since atomic.Bool }
+
+func (v *vain) note() {
+	if !v.since.Load() {
+		v.since.Store(true)
+	}
+}
+
+// forget returns whether one has failed since the last call.
+func (v *vain) forget() bool { return v.since.Swap(false) }

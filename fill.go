@@ -12,7 +12,7 @@ import (
 // Settings.Strict).
 func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 	if !p.gate.has(gateMade) {
-		return ErrZero
+		return errZeroPool
 	}
 	p.lock()
 	if size := p.settings.Size; n < 0 || n > size {
@@ -28,7 +28,10 @@ func (p *Pool[T]) Fill(ctx context.Context, n int) error {
 	}()
 	first := p.vacantSlot()
 	if n > 0 && !p.closed && !p.paused && p.aliveSoon() == 0 && first != nil && p.pace.nextTry <= p.now() {
+		probes := p.pace.down()
+		p.probing = probes
 		p.open(first, 1, func(err error) {
+			p.probing = p.probing && !probes
 			if err == nil {
 				f.n = n // now the rest
 			}
@@ -67,6 +70,7 @@ func (p *Pool[T]) filled(f *filler, n int) (bool, error) {
 	case p.paused && open < n:
 		err = ErrPaused
 	case n > p.settings.Size:
+		//lint:ignore ST1005 Size is a name
 		err = fmt.Errorf("Size was lowered to %d", p.settings.Size)
 	case f.err != nil && open < n:
 		err = f.err

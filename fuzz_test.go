@@ -3,7 +3,6 @@ package pools_test
 import (
 	"context"
 	"database/sql/driver"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,33 +19,15 @@ import (
 	"github.com/utopia-go/pools/poolstest"
 )
 
-// FuzzSettings: any JSON is refused with errors that name their fields, or
-// read; what was read is written and read again as the same; and any settings
-// are refused in the same way, by New and by Configure alike, or make a pool
-// that lends and closes.
+// FuzzSettings: any settings are refused with errors that name their fields, by
+// New and by Configure alike, or make a pool that lends and closes.
 func FuzzSettings(f *testing.F) {
-	f.Add([]byte(`{"Size": 3, "IdleTimeout": "90s", "MaxLifetime": "Never", "MaxWaiting": "NoLimit", "Lost": "LostReport"}`), []byte{})
-	f.Add([]byte(`{"size": 2, "minidle": 2, "maxUses": 1, "checkAfter": "always", "Strict": true}`), []byte{3, 4, 5, 6})
-	f.Add([]byte(`{"Size": -1, "OpenTimeout": "never", "KeepAlive": "1ns", "Logger": null, "What": [1]}`), []byte{1})
-	f.Add([]byte(`{"Size": 70, "MaxOpensPerSecond": 1, "ReconnectSleep": "1ns", "WaitTimeout": "2562047h", "LeakAfter": "1ns"}`), []byte{12, 3, 14, 1, 15, 2})
-	f.Fuzz(func(t *testing.T, data, picks []byte) {
-		var read pools.Settings
-		if err := json.Unmarshal(data, &read); err != nil {
-			if read != (pools.Settings{}) {
-				t.Fatalf("refused, and read all the same: %+v", read)
-			}
-			return
-		}
-		written, err := json.Marshal(read)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var again pools.Settings
-		if err := json.Unmarshal(written, &again); err == nil && again != read {
-			t.Fatalf("%s is\n%+v, and was\n%+v", written, again, read)
-		} else if err != nil && nothingNegative(read) {
-			t.Fatalf("%s: %v", written, err)
-		}
+	f.Add([]byte{})
+	f.Add([]byte{3, 4, 5, 6})
+	f.Add([]byte{0, 5, 1})
+	f.Add([]byte{12, 3, 14, 1, 15, 2, 4, 8, 5, 9})
+	f.Fuzz(func(t *testing.T, picks []byte) {
+		read := pools.Settings{Size: 3}
 		pick(&read, picks)
 		if read.Size > 1000 {
 			return // right, and slow
@@ -67,15 +48,6 @@ func pick(s *pools.Settings, picks []byte) {
 			field.SetBool(picks[1]&1 == 1)
 		}
 	}
-}
-
-func nothingNegative(s pools.Settings) bool {
-	for _, v := range reflect.ValueOf(s).Fields() {
-		if v.CanInt() && v.Int() < 0 {
-			return false
-		}
-	}
-	return true
 }
 
 func tryOut(t *testing.T, settings pools.Settings) {
@@ -179,6 +151,7 @@ func FuzzErrors(f *testing.F) {
 				return
 			}
 			server.Open.Always(poolstest.Fail(told))
+			time.Sleep(time.Minute) // it may have been its first use that broke it
 			_, err := pool.Pop(t.Context())
 			if e, ok := errors.AsType[*pools.PopError](err); !ok || !errors.Is(err, pools.ErrOpenFailed) || e.OpenErr.Error() != told.Error() {
 				t.Fatalf("Open failed with %v, Pop with %v", told, err)

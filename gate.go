@@ -9,21 +9,23 @@ type gate struct{ bits atomic.Uint32 }
 
 const (
 	gateMade      uint32 = 1 << iota // by New
-	gateStarving                     // the oldest waiter has waited for too long: strict FIFO, no overtaking
+	gateStarving                     // the oldest waiter with time has waited for too long: no Pop comes before those that wait
 	gateQueueing                     // somebody waits for a push
 	gateRacing                       // a woken waiter is on its way
 	gateClosed                       // Close was called
 	gatePaused                       // Pause was called: nothing is lent
 	gateShrunk                       // Size was lowered, and surplus connections are open
-	gateTracking                     // pops record their stacks
+	gateTracking                     // pops record their stacks or goroutines
 	gateCareful                      // pushes must consider Broken, Reset, MaxUses, or CheckAfter Always
 	gateObserving                    // an Observer is told of waits
-	gateSweeping                     // idle connections are about to be stale or suspected, slice by slice
+	gateSweeping                     // idle connections are about to be stale, suspected or resting, slice by slice
+	gateProving                      // a first use that ends well proves that the server is up
+	gateResting                      // some connections rest; set for too long does no harm
 
-	popsStop   = gateStarving | gateClosed | gatePaused | gateSweeping // a newcomer may not take an idle connection
-	popsLook   = gateMade | popsStop | gateTracking                    // a Pop takes the fast path if gateMade alone is set
-	pushesSlow = popsStop&^gatePaused | gateShrunk | gateCareful       // a Push decides under the lock
-	pushesLook = gateQueueing | gateStarving | gateClosed | gateShrunk // a Push that has made its slot idle has more to do
+	popsStop   = gateStarving | gateClosed | gatePaused | gateSweeping         // a newcomer may not take an idle connection
+	popsLook   = gateMade | popsStop | gateTracking                            // a Pop takes the fast path if gateMade alone is set
+	pushesSlow = popsStop&^gatePaused | gateShrunk | gateCareful | gateProving // a Push decides under the lock
+	pushesLook = gateQueueing | gateStarving | gateClosed | gateShrunk         // a Push that has made its slot idle has more to do
 )
 
 func (g *gate) load() uint32 { return g.bits.Load() }

@@ -16,7 +16,6 @@ import (
 // no other type does.
 type AnyPool interface {
 	Name() string
-	Size() int
 	Available() int
 	Stats() Stats
 	Settings() Settings
@@ -27,6 +26,8 @@ type AnyPool interface {
 	Pause()
 	Resume()
 	RevokeAll() int
+	Revoke(ids ...string) int
+	Suspect()
 	Close(ctx context.Context) error
 
 	order() uint64
@@ -59,20 +60,26 @@ func (p *Pool[T]) use(ctx context.Context, fn func(resource T) error) (ran bool,
 // useNested uses b within a use of a. If the Pop from b fails, a's resource was
 // not used and goes back unchanged.
 func useNested[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A, B) error) error {
-	var popErr error
+	var popErr, left error
 	err := a.Use(ctx, func(ra A) error {
 		var fnErr error // as fn returned it: b.use unwraps a Discard, which is for a's connection too
 		ran, err := b.use(ctx, func(rb B) error {
 			fnErr = fn(ra, rb)
 			return fnErr
 		})
-		if !ran {
+		switch {
+		case !ran:
 			popErr = err
+		case fnErr == nil:
+			left = err // with FailUnfinished
 		}
 		return fnErr
 	})
-	if popErr != nil {
+	switch {
+	case popErr != nil:
 		return popErr
+	case left != nil:
+		return errors.Join(err, left)
 	}
 	return err
 }
@@ -80,32 +87,19 @@ func useNested[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A,
 // Use2 uses connections of two pools at once. It always pops in the order in
 // which the pools were made, whatever the order of its arguments, so that two
 // calls of Use2 cannot block each other. If the second Pop fails, the first
-// connection goes back and fn does not run. Use2 returns ErrSamePool if both
-// pools are the same.
+// connection goes back and fn does not run. Both pools must not be the same. For
+// more than two pools there is [Group.Use].
 func Use2[A, B any](ctx context.Context, a *Pool[A], b *Pool[B], fn func(A, B) error) error {
 	if a.order() == 0 || b.order() == 0 {
-		return ErrZero
+		return errZeroPool
 	}
 	switch {
 	case a.serial == b.serial:
-		return fmt.Errorf("%w: %q", ErrSamePool, a.name)
+		return fmt.Errorf("%w: %q", errSamePool, a.name)
 	case a.serial < b.serial:
 		return useNested(ctx, a, b, fn)
 	}
 	return useNested(ctx, b, a, func(rb B, ra A) error { return fn(ra, rb) })
-}
-
-// Use3 is Use2 for three pools.
-func Use3[A, B, C any](ctx context.Context, a *Pool[A], b *Pool[B], c *Pool[C], fn func(A, B, C) error) error {
-	return useAll(ctx, []AnyPool{a, b, c}, func(r []any) error {
-		return fn(as[A](r[0]), as[B](r[1]), as[C](r[2]))
-	})
-}
-
-// as is a type assertion that accepts a nil interface.
-func as[T any](resource any) T {
-	r, _ := resource.(T)
-	return r
 }
 
 func byOrder(a, b AnyPool) int { return cmp.Compare(a.order(), b.order()) }
@@ -120,18 +114,18 @@ func useAll(ctx context.Context, all []AnyPool, fn func(resources []any) error) 
 	slices.SortFunc(turns, func(i, j int) int { return byOrder(all[i], all[j]) })
 	for _, p := range all {
 		if p.order() == 0 {
-			return ErrZero
+			return errZeroPool
 		}
 	}
 	for k := 1; k < len(turns); k++ {
 		if all[turns[k-1]].order() == all[turns[k]].order() {
-			return fmt.Errorf("%w: %q", ErrSamePool, all[turns[k]].Name())
+			return fmt.Errorf("%w: %q", errSamePool, all[turns[k]].Name())
 		}
 	}
 	resources := make([]any, len(all))
 	// fnErr is the error as fn returned it: each Use unwraps a Discard, which is
 	// for the connections of all pools.
-	var popErr, fnErr error
+	var popErr, fnErr, left error
 	var next func(k int) error
 	next = func(k int) error {
 		if k == len(turns) {
@@ -142,9 +136,12 @@ func useAll(ctx context.Context, all []AnyPool, fn func(resources []any) error) 
 			resources[turns[k]] = resource
 			return next(k + 1)
 		})
-		if !ran {
+		switch {
+		case !ran:
 			// The outer connections were not used: they go back unchanged.
 			popErr = err
+		case fnErr == nil:
+			left = errors.Join(left, err) // with FailUnfinished
 		}
 		if k > 0 {
 			return fnErr
@@ -152,8 +149,11 @@ func useAll(ctx context.Context, all []AnyPool, fn func(resources []any) error) 
 		return err
 	}
 	err := next(0)
-	if popErr != nil {
+	switch {
+	case popErr != nil:
 		return popErr
+	case left != nil:
+		return left
 	}
 	return err
 }
@@ -251,6 +251,13 @@ func (g *Group) Configure(change func(name string, s *Settings)) error {
 	return configure(all, change)
 }
 
+// Suspect calls Suspect for each pool, see [Pool.Suspect].
+func (g *Group) Suspect() {
+	for _, p := range g.list() {
+		p.Suspect()
+	}
+}
+
 // Close closes all pools concurrently and returns their errors joined.
 func (g *Group) Close(ctx context.Context) error {
 	all := g.list()
@@ -293,8 +300,8 @@ func (g *Group) find(name string) (AnyPool, error) {
 	return p, nil
 }
 
-// Get returns the named pool. It returns ErrUnknown for an unknown name, and
-// ErrType if the pool's resources have another type.
+// Get returns the named pool. It returns ErrUnknown if the group has no pool of
+// that name, or if the resources of that pool are not of type T.
 func Get[T any](g *Group, name string) (*Pool[T], error) {
 	found, err := g.find(name)
 	if err != nil {
@@ -302,7 +309,7 @@ func Get[T any](g *Group, name string) (*Pool[T], error) {
 	}
 	p, ok := found.(*Pool[T])
 	if !ok {
-		return nil, fmt.Errorf("%w: %q is a %T, not a %T", ErrType, name, found, p)
+		return nil, fmt.Errorf("%w: %q is a %T, not a %T", ErrUnknown, name, found, p)
 	}
 	return p, nil
 }

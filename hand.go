@@ -1,9 +1,9 @@
 package pools
 
 // Handing out: whatever may give a waiter something ends in settle or handBack,
-// under the lock. settle gives idle connections to the oldest waiters and starts
-// checks and opens for the others. handBack gives away one slot that the pool
-// owns.
+// under the lock. settle gives idle connections to the waiters that pick names and
+// starts checks and opens for the others. handBack gives away one slot that the
+// pool owns.
 
 // settle hands out what there is. Whatever may leave more for the waiters than
 // before calls it.
@@ -16,23 +16,54 @@ func (p *Pool[T]) settle() { // model: settle
 	p.sweepOn()
 	if p.racer == nil {
 		p.gate.set(gateRacing, false)
-		for w := p.oldest(nil); w != nil && !p.gate.has(gatePaused|gateSweeping); w = p.oldest(nil) {
-			h, lease := p.takeIdle(&p.visits)
-			if h == nil {
-				break
-			}
-			p.grant(w, h, lease)
-		}
+		p.handOut()
 	}
 	p.gate.set(gateQueueing, p.queue.len > 0)
-	p.calmQueue()
+	p.queue.calm(&p.gate, p.now)
 	p.provide()
 	if p.visits.spent() && p.queue.len > 0 {
-		if p.overdue(p.queue.first) {
+		if p.queue.overdue(p.now()) {
 			p.gate.set(gateStarving, true) // no newcomer comes between two slices
 		}
 		p.again()
 	}
+}
+
+// handOut gives idle connections to waiters.
+func (p *Pool[T]) handOut() {
+	for p.queue.len > 0 && !p.gate.has(gatePaused|gateSweeping) && !p.visits.spent() {
+		h, lease := p.takeUnused(true)
+		if h == nil {
+			return
+		}
+		w := p.pick()
+		if w == nil { // the ctx of each has ended
+			p.passedUp++
+			p.put(&h.slot.cell, idle)
+			h.slot.hint()
+			return
+		}
+		p.grant(w, h, lease)
+	}
+}
+
+// pick returns the waiter to serve next, or nil if none waits. Call it only with
+// something to hand out. The racer is not picked; it is awake.
+func (p *Pool[T]) pick() *waiter[T] { // model: pick
+	return p.queue.pick(p.racer, func(w *waiter[T]) verdict {
+		switch {
+		case w.ended() && p.visits.visit():
+			p.endWait(w) // it will wake by its own ctx
+			return gone
+		case w.deadline == 0 && p.delays.excessive(w.since, p.settings.MaxQueueDelay, p.now()) && p.visits.visit():
+			p.refuse(w, errStanding)
+			return gone
+		case w.deadline == 0 || w.deadline-p.now() >= p.need.least:
+			return serve
+		}
+		p.visits.visit()
+		return passOver
+	})
 }
 
 // settleClosed is settle for a closed pool: nobody waits and nothing stays
@@ -47,10 +78,16 @@ func (p *Pool[T]) settleClosed() {
 }
 
 // provide starts what the waiters need: checks, opens, and the alarm. It refuses
-// them if nothing can help.
+// them with the latest error if the server is down and nothing else could serve
+// them.
 func (p *Pool[T]) provide() {
 	if !p.paused {
-		p.failHopeless()
+		if p.pace.down() && !p.hope() {
+			if w := p.queue.last; w != nil {
+				p.pace.ask(w.since)
+			}
+			p.refuseAll(ErrOpenFailed)
+		}
 		p.startChecks()
 		if !p.gate.has(gateSweeping) { // soon there may be connections that need only a check
 			p.startOpens()
@@ -59,17 +96,9 @@ func (p *Pool[T]) provide() {
 	p.arm()
 }
 
-// failHopeless refuses all waiters with the latest error if the server is down
-// and nothing else could serve them.
-func (p *Pool[T]) failHopeless() {
-	if p.pace.down() && !p.hope() {
-		p.refuseAll(ErrOpenFailed)
-	}
-}
-
 // hope reports whether a waiter may be served while the server is down: a
-// connection is open, an open other than the prober's is running, or it is in
-// doubt whether the server is still down.
+// connection is open, an open other than the prober's is running, or the waiter
+// may wait for the prober.
 func (p *Pool[T]) hope() bool {
 	opens, open := p.in[opening], p.alive()
 	if p.probing {
@@ -78,32 +107,29 @@ func (p *Pool[T]) hope() bool {
 	if p.checks.spent(p.now(), p.settings.CheckTimeout) {
 		open -= p.in[suspected]
 	}
-	return opens > 0 || open > 0 || p.pace.doubtful
-}
-
-// calmQueue ends strict order when the oldest waiter is young.
-func (p *Pool[T]) calmQueue() {
-	if p.gate.has(gateStarving) && (p.queue.len == 0 || !p.overdue(p.queue.first)) {
-		p.gate.set(gateStarving, false)
+	if opens > 0 || open > 0 {
+		return true
 	}
+	room := p.in[hung] < p.settings.Size // else there is no slot for a try
+	return room && p.pace.hopes(p.now(), p.settings.WaitWhileDown)
 }
 
 // handBack gives away a slot that the pool owns (after a successful open, reset
-// or check, a cancelled grant, or a slow push): to the oldest waiter, or else it
-// makes it idle for anybody. It reports whether a waiter got it.
+// or check, a cancelled grant, or a slow push): to the waiter that pick names, or
+// else it makes it idle for anybody. It reports whether a waiter got it.
 func (p *Pool[T]) handBack(s *slot[T]) bool { // model: give_back, hand_on
-	w := s.word.load()
-	if why := p.mustLeave(s); why != 0 {
+	if why := p.mustLeave(s); why != "" {
 		p.close(s, why, nil)
 		return false
 	}
-	if to := p.oldest(p.racer); to != nil && !p.paused {
-		lease := (w + oneLease).with(held)
-		p.move(&s.cell, w, lease)
-		p.grant(to, s.handle.Load(), lease)
-		return true
+	if !p.paused {
+		if to := p.pick(); to != nil {
+			h, lease := s.takeOwned(&p.census)
+			p.grant(to, h, lease)
+			return true
+		}
 	}
-	if p.alwaysChecks() {
+	if p.settings.alwaysChecks() {
 		p.put(&s.cell, stale)
 		return false
 	}
@@ -158,9 +184,6 @@ func (p *Pool[T]) oldest(skip *waiter[T]) *waiter[T] {
 	return nil
 }
 
-// overdue reports whether a waiter has waited for too long to be overtaken.
-func (p *Pool[T]) overdue(w *waiter[T]) bool { return p.now()-w.since >= patience }
-
 // endWait removes w from the queue, and counts its wait. An empty queue starves
 // nobody.
 func (p *Pool[T]) endWait(w *waiter[T]) {
@@ -176,7 +199,7 @@ func (p *Pool[T]) endWait(w *waiter[T]) {
 func (p *Pool[T]) arm() {
 	due := int64(0)
 	at := func(t int64) {
-		if due == 0 || t < due {
+		if t != notDue && (due == 0 || t < due) {
 			due = max(t, 1)
 		}
 	}
@@ -185,7 +208,7 @@ func (p *Pool[T]) arm() {
 		w = w.next // a racer that comes back arms the alarm for itself
 	}
 	if limit := p.settings.WaitTimeout; w != nil && limit != Never {
-		at(w.since + int64(limit))
+		at(max(w.since+int64(limit), p.refusesFrom))
 	}
 	if !p.paused {
 		room := p.taken() < p.settings.Size && !p.pace.down()
@@ -195,8 +218,14 @@ func (p *Pool[T]) arm() {
 		if next := p.pace.nextTry; room && next > p.now() && p.in[opening] < p.pace.window && p.wanted() > 0 {
 			at(next)
 		}
-		if p.pace.down() && !p.probing {
-			at(p.pace.probeDue())
+		if p.pace.down() {
+			until := p.pace.patientUntil(p.settings.WaitWhileDown)
+			if w != nil && until > p.now() {
+				at(until)
+			}
+			if p.taken() < p.settings.Size && !p.probing && !p.gate.has(gateSweeping) {
+				at(p.pace.probeDue(p.queue.len > 0 || p.inFill(), p.demand.wanted(p.aliveSoon()) > 0))
+			}
 		}
 	}
 	if due != 0 {
@@ -218,14 +247,6 @@ func (p *Pool[T]) lookNoLaterThan(t int64) {
 	}
 	soon := p.now() + int64(max(p.every/100, shortestLook))
 	p.keeper.by(max(t, soon), p.now())
-}
-
-// openErrNow returns the latest error of an open if the server is down.
-func (p *Pool[T]) openErrNow() error {
-	if p.pace.down() {
-		return p.openErr
-	}
-	return nil
 }
 
 // again has the alarm do the next slice of bulk work at once.

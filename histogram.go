@@ -10,16 +10,17 @@ import (
 // sixteenth of its durations, or 16 ns.
 type Histogram struct {
 	Count   uint64
-	Sum     time.Duration // exact, unless the durations are samples; at most 292 years
-	Max     time.Duration // exact
+	Sum     time.Duration `json:"SumNanoseconds"` // exact, unless the durations are samples; at most 292 years
+	Max     time.Duration `json:"MaxNanoseconds"` // exact
 	Buckets []Bucket      // the buckets that are not empty, shortest durations first
 }
 
 // Bucket counts the durations d with From <= d < Below. All durations longer
 // than 19.5 h are in one bucket.
 type Bucket struct {
-	From, Below time.Duration
-	Count       uint64
+	From  time.Duration `json:"FromNanoseconds"`
+	Below time.Duration `json:"BelowNanoseconds"`
+	Count uint64
 }
 
 // Quantile returns the duration that a fraction q of all durations, from 0 to
@@ -43,17 +44,10 @@ func (h Histogram) Quantile(q float64) time.Duration {
 	return 0
 }
 
-// Mean returns the mean duration, or 0 if nothing was counted.
-func (h Histogram) Mean() time.Duration {
-	if h.Count == 0 {
-		return 0
-	}
-	return time.Duration(float64(h.Sum) / float64(h.Count))
-}
-
 // Since returns what was counted after an earlier snapshot of the same
-// histogram. The Max of the result is no longer exact, but as good as a
-// Quantile. If earlier counts a duration that h does not, it is a snapshot of
+// histogram. The Max of the result is no longer exact: it may be the longest
+// duration of the bucket that the true one is in, which is at most a sixteenth, or
+// 15 ns, more. If earlier counts a duration that h does not, it is a snapshot of
 // another histogram, and Since returns all of h.
 func (h Histogram) Since(earlier Histogram) Histogram {
 	since := Histogram{Sum: h.Sum - earlier.Sum}

@@ -17,7 +17,7 @@ import (
 // P11
 func TestPoolUsedByItsOwnHolder(t *testing.T) {
 	for _, track := range []bool{false, true} {
-		scenario(t, pools.Settings{Size: 2, TrackHolders: track}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		scenario(t, pools.Settings{Size: 2, TrackHolders: track, TrackGoroutines: track}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
 			other := poolstest.Pop(t, pool)
 			other.Has()
 			err := pool.Use(t.Context(), func(resource) error {
@@ -46,9 +46,34 @@ func TestPoolUsedByItsOwnHolder(t *testing.T) {
 	}
 }
 
+// A Pop that a pause or the end of the pool has refused has not waited for its own
+// goroutine.
+func TestOwnAreNotToBlameForAPause(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2, TrackGoroutines: true}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+		held, err := pool.Pop(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := func(by error) {
+			t.Helper()
+			_, err := pool.Pop(t.Context())
+			if e, ok := errors.AsType[*pools.PopError](err); !ok || e.Own != 1 || !errors.Is(err, by) || strings.Contains(err.Error(), "itself") {
+				t.Error(err)
+			}
+		}
+		pool.Pause()
+		refused(pools.ErrPaused)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = pool.Close(ended)
+		refused(pools.ErrClosed)
+		_ = held.Push()
+	})
+}
+
 // What a goroutine gave back it does not hold, in whatever way it did.
 func TestOwnAreThoseThatAreHeld(t *testing.T) {
-	scenario(t, pools.Settings{Size: 3, TrackHolders: true}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+	scenario(t, pools.Settings{Size: 3, TrackHolders: true, TrackGoroutines: true}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
 		own := func(want int) {
 			t.Helper()
 			ended, cancel := context.WithCancel(t.Context())
@@ -105,7 +130,7 @@ func TestErrorsOfManySlots(t *testing.T) {
 }
 
 func TestConnections(t *testing.T) {
-	scenario(t, pools.Settings{Size: 4, TrackHolders: true}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+	scenario(t, pools.Settings{Size: 4, TrackHolders: true, TrackGoroutines: true}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
 		if err := pool.Fill(t.Context(), 3); err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +178,7 @@ func TestConnections(t *testing.T) {
 func TestLeakAfter(t *testing.T) {
 	var logged bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&logged, nil))
-	scenario(t, pools.Settings{Size: 2, LeakAfter: 100 * time.Millisecond, TrackHolders: true, Logger: logger}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+	scenario(t, pools.Settings{Size: 2, LeakAfter: 100 * time.Millisecond, TrackHolders: true, TrackGoroutines: true, Logger: logger}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
 		for range 100 { // in use all the time, never for long
 			if err := pool.Use(t.Context(), holdFor(60*time.Millisecond)); err != nil {
 				t.Error(err)

@@ -41,6 +41,7 @@ type call struct {
 	kind    callKind
 	number  uint64 // among the pool's calls
 	since   int64
+	scope   *scope          // see giveUp
 	values  context.Context // its ctx has the values of this one
 	timeout time.Duration
 
@@ -57,10 +58,10 @@ type call struct {
 type calls struct {
 	opens, resets callList // running, the oldest first
 	abandoned     callList
-	running       int                     // how many are not abandoned, of any kind
-	until         context.Context         // its end cancels the opens
-	endOpens      context.CancelCauseFunc // ends until; not under the lock
-	begun         uint64                  // calls so far
+	running       int    // how many are not abandoned, of any kind
+	scope         *scope // of the opens that begin now
+	begun         uint64 // calls so far
+	doubted       uint64 // how many had begun at the latest Suspect
 }
 
 // list returns the list of running calls of that kind, or nil if there is none.
@@ -74,6 +75,12 @@ func (c *calls) list(kind callKind) *callList {
 	return nil
 }
 
+// doubt notes that what the calls under way find out may be out of date.
+func (cs *calls) doubt() { cs.doubted = cs.begun }
+
+// doubts reports whether that holds for a call.
+func (cs *calls) doubts(c *call) bool { return c.number <= cs.doubted }
+
 // grace is how long after the end of its ctx a call may still return.
 func grace(timeout time.Duration) time.Duration {
 	return min(timeout/10, 100*time.Millisecond)
@@ -83,7 +90,7 @@ func grace(timeout time.Duration) time.Duration {
 // are not made under the lock.
 func (p *Pool[T]) start(kind callKind, j job, values context.Context, timeout time.Duration) *call {
 	p.calls.begun++
-	c := &call{job: j, kind: kind, number: p.calls.begun, since: p.now(), values: values, timeout: timeout}
+	c := &call{job: j, kind: kind, number: p.calls.begun, since: p.now(), scope: p.calls.scope, values: values, timeout: timeout}
 	if list := p.calls.list(kind); list != nil {
 		list.append(c)
 	}
@@ -99,7 +106,7 @@ func (p *Pool[T]) runCall(c *call) {
 	name := c.kind.String()
 	ctx, cancel := context.WithCancelCause(c.values)
 	if c.kind == callOpen {
-		defer context.AfterFunc(p.calls.until, func() { cancel(context.Cause(p.calls.until)) })()
+		defer context.AfterFunc(c.scope, func() { cancel(context.Cause(c.scope)) })()
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, c.timeout, &hidden{"pools: " + name + " ran into its timeout", nil})
 	unwatch := context.AfterFunc(ctx, func() { p.overdueCall(ctx, c) })

@@ -59,7 +59,7 @@ func (p *Pool[T]) onKeeper() {
 	p.keeper.fired()
 	p.trim()
 	taken := p.taken()
-	if p.closed && (taken == 0 || p.settings.Lost != LostClose) || taken == 0 && p.settings.MinIdle == 0 {
+	if p.closed && (taken == 0 || p.settings.KeepLost) || taken == 0 && p.settings.MinIdle == 0 {
 		if p.queue.len == 0 && !p.pace.down() && !p.closed && p.sweep.to == vacant && p.wanted() <= 0 {
 			p.alarm.stop() // it was set for a waiter that is gone, and no work is left
 		}
@@ -68,11 +68,19 @@ func (p *Pool[T]) onKeeper() {
 	next := p.now() + int64(p.every) // if an Observer ends this goroutine
 	defer func() { p.lookNoLaterThan(next) }()
 	l := p.look()
-	p.calmDown()
+	if now := p.now(); now-p.calmedAt >= calmEvery {
+		// A busy time has made samples rare and spread the searches.
+		p.calmedAt = now
+		p.sampling.more(now)
+		p.search.calm()
+	}
 	p.settle()
 	now := p.now()
 	w := p.queue.first
-	waited := p.closers > 0 || w != nil && now-w.since >= letGoAfter
+	// A wait that ended in vain counts: those who wait may be less patient than a
+	// second.
+	vain := p.vain.forget()
+	waited := p.closers > 0 || vain || w != nil && now-w.since >= letGoAfter
 	if l.stuck && waited && (p.collectedAt == 0 || now-p.collectedAt >= collectEvery) {
 		// Everything is lent, nothing moves, and somebody waits for a connection or
 		// for Close. A blocked program allocates nothing, so no collection would
@@ -87,27 +95,20 @@ func (p *Pool[T]) onKeeper() {
 	}
 }
 
-// calmDown undoes what a busy time has changed: rare samples, spread searches.
-func (p *Pool[T]) calmDown() {
-	if p.now()-p.calmedAt < calmEvery {
-		return
-	}
-	p.calmedAt = p.now()
-	p.sampling.more(p.now())
-	p.search.calm()
-}
-
 // look is one look at every slot.
 type look[T any] struct {
 	p     *Pool[T]
 	began int64
 	now   int64
 	next  int64 // when something will be due next
+	late  bool  // the process stood still, or the machine was suspended
 	stuck bool  // every slot has been lent for letGoAfter, or cannot serve anybody
 
 	idles  int // connections that are unused
 	expire int // how many of them may still be closed: at most half, so that some are left after a lull
 	check  int // how many of them may still be checked
+
+	eldest *eldest
 }
 
 // look does what is due for every slot. It yields the lock between slices.
@@ -115,14 +116,22 @@ func (p *Pool[T]) look() *look[T] {
 	p.looking = true
 	defer func() { p.looking = false }()
 	now, opened := p.now(), p.opened
-	l := &look[T]{p: p, began: now, now: now, next: min(now+int64(p.every), p.takeTurns()), stuck: true}
+	p.asleep()
+	l := &look[T]{p: p, began: now, now: now, late: p.isLate(now, p.every), next: min(now+int64(p.every), p.takeTurns()), stuck: true, eldest: &eldest{slot: -1}}
+	if after := p.settings.CheckAfter; after > 0 && p.connector.Check != nil && l.late && p.unlooked(now) >= after {
+		p.sweepIdle(stale, true) // whatever has been used a moment ago was idle all the time before
+	}
 	mayOpen := p.taken() < p.settings.Size && !p.pace.down() && !p.paused && !p.closed
 	last := -1
 	for s := l.slot(0); s != nil; s = l.slot(last + 1) {
 		l.see(s, mayOpen)
 		last++
 	}
+	p.eldest.Store(l.eldest)
 	l.expire, l.check = (l.idles+1)/2, (l.idles+1)/2
+	if l.late {
+		l.expire = l.idles // they have been due for long
+	}
 	for ; last >= 0; last-- { // from the last one down: the first ones are used most
 		s := l.slot(last)
 		if s == nil {
@@ -130,8 +139,11 @@ func (p *Pool[T]) look() *look[T] {
 		}
 		if w := s.word.load(); w.unused() && s.sinceSeen(w) && !l.expires(s, w) {
 			l.checks(s, w)
+			l.rests(s)
 		}
 	}
+	p.gate.set(gateResting, p.in[resting] > 0)
+	p.looked(p.now())
 	// What has been opened since the look began may be idle in slots that were
 	// seen vacant.
 	ready := l.idles + p.aboutIdle() + p.in[opening] + int(p.opened-opened)
@@ -162,11 +174,15 @@ func (l *look[T]) see(s *slot[T], mayOpen bool) {
 	w := s.word.load()
 	if !s.sinceSeen(w) {
 		s.seenAt = l.now
+		if s.conn != nil {
+			s.conn.seenSlept = l.p.slept
+		}
 	}
 	s.seen = w
 	switch {
 	case w.lent():
 		l.stuck = l.stuck && l.now-s.seenAt >= letGoAfter && !s.conn.trace.lost.Load()
+		l.eldest.consider(&s.cell, w, s.conn.lent(w), l.now)
 		l.seeLent(s, w)
 		return
 	case w.unused():
@@ -183,9 +199,12 @@ func (l *look[T]) seeLent(s *slot[T], w word) {
 		p.leaks++
 		p.happen(Event{Kind: EventLeaked, Took: time.Duration(l.now - s.seenAt)}, s.conn, s.takerOf(w))
 	}
+	if p.pace.broke && s.conn.openedAt >= p.pace.failedAt && l.due(s.conn.openedAt+int64(freshFor)) {
+		p.proves(s)
+	}
 	letGo := l.due(s.seenAt + letGoAfter)
-	s.expired = l.due(s.lifeEnds(p.settings.MaxLifetime))
-	if w.state() == held && (letGo || s.expired) {
+	s.expired = l.due(s.lifeEnds(p.settings.MaxLifetime, p.slept))
+	if w.state() == held && (letGo || s.expired || s.reported == w.lease()) {
 		// Only the holder could change the word meanwhile. From now on its swap
 		// fails, and it waits for this lock.
 		if !p.move(&s.cell, w, w.with(watched)) { // model: watch
@@ -207,7 +226,7 @@ func (l *look[T]) lost(s *slot[T]) { // model: lost
 	s.conn.trace.lost.Store(false) // report once
 	p.lost++
 	p.happen(Event{Kind: EventLost}, s.conn, s.takerOf(s.seen))
-	if p.settings.Lost == LostClose {
+	if !p.settings.KeepLost {
 		p.put(&s.cell, returning) // no lease is left that could end it
 		p.close(s, ReasonLost, nil)
 	}
@@ -217,9 +236,9 @@ func (l *look[T]) lost(s *slot[T]) { // model: lost
 // or a Pop was faster.
 func (l *look[T]) expires(s *slot[T], w word) bool {
 	p := l.p
-	why := Reason(0)
+	why := Reason("")
 	switch {
-	case l.due(s.lifeEnds(p.settings.MaxLifetime)):
+	case l.due(s.lifeEnds(p.settings.MaxLifetime, p.slept)):
 		why = ReasonLifetime
 	case s.usedUp(w, p.settings.MaxUses):
 		why = ReasonUses
@@ -227,15 +246,15 @@ func (l *look[T]) expires(s *slot[T], w word) bool {
 	// Connections that were used together are due together: half of them close
 	// now, and half of the others at the next look.
 	tooLong := p.settings.IdleTimeout != Never && l.idles > p.settings.MinIdle && !p.inFill() &&
-		l.due(s.seenAt+int64(p.settings.IdleTimeout)) && (p.idledAt == l.began || l.due(p.idledAt+int64(p.every)))
-	if why == 0 && !tooLong || l.expire == 0 {
+		l.due(s.idleSince(p.slept)+int64(p.settings.IdleTimeout)) && (l.late || p.idledAt == l.began || l.due(p.idledAt+int64(p.every)))
+	if why == "" && !tooLong || l.expire == 0 {
 		return false
 	}
 	l.expire--
 	if !p.takeOut(s, w) {
 		return true
 	}
-	if why == 0 {
+	if why == "" {
 		why = ReasonIdle
 		p.idledAt = l.began
 		p.wantFewer()
@@ -253,7 +272,7 @@ func (l *look[T]) checks(s *slot[T], w word) {
 	if p.connector.Check == nil {
 		return
 	}
-	known := max(s.seenAt, s.checkedAt)
+	known := s.knownAt(p.slept)
 	every, after := p.settings.KeepAlive, p.settings.CheckAfter
 	due := w.state() == suspected || every > 0 && l.due(known+int64(every))
 	if due && l.check > 0 && p.takeOut(s, w) {
@@ -262,7 +281,7 @@ func (l *look[T]) checks(s *slot[T], w word) {
 		l.idles--
 		return
 	}
-	if (after == Always || after > 0 && l.due(known+int64(after))) && w.state() == idle {
+	if (after == Always || after > 0 && l.due(known+int64(after))) && (w.state() == idle || w.state() == resting) {
 		p.move(&s.cell, w, w.with(stale))
 	}
 }

@@ -10,7 +10,7 @@ import (
 // becomes of the slot.
 
 // mustLeave returns why a connection that has come back to the pool must be
-// closed and not lent again; 0: it need not. It reads the clock only during a
+// closed and not lent again; "": it need not. It reads the clock only during a
 // Refresh.
 func (p *Pool[T]) mustLeave(s *slot[T]) Reason {
 	switch {
@@ -28,7 +28,21 @@ func (p *Pool[T]) mustLeave(s *slot[T]) Reason {
 		}
 		p.turns.left = true
 	}
-	return 0
+	return ""
+}
+
+// over returns why an unused connection must be closed and not lent; "": it need
+// not. idle says whether IdleTimeout counts.
+func (s *slot[T]) over(w word, now, slept int64, settings *Settings, idle bool) Reason {
+	switch {
+	case now >= s.lifeEnds(settings.MaxLifetime, slept):
+		return ReasonLifetime
+	case s.usedUp(w, settings.MaxUses):
+		return ReasonUses
+	case idle && settings.IdleTimeout != Never && now >= s.idleSince(slept)+int64(settings.IdleTimeout):
+		return ReasonIdle
+	}
+	return ""
 }
 
 // usedUp reports whether a connection has been lent MaxUses times.
@@ -43,13 +57,15 @@ func (p *Pool[T]) mayReplace() bool {
 		return true
 	}
 	size := p.settings.Size
-	return !p.pace.down() && p.demand.mayReplace(p.alive(), size-p.in[hung], p.taken() < size)
+	return p.demand.mayReplace(p.alive(), size-p.in[hung], p.taken() < size, p.pace.down())
 }
 
 // lifeEnds returns when a connection's lifetime is over: up to a tenth earlier
 // than MaxLifetime, by a different amount for each connection, so that those
 // opened together do not close together.
-func (s *slot[T]) lifeEnds(most time.Duration) int64 {
+// It is over earlier by as long as the machine was suspended: slept is how long
+// that was since New.
+func (s *slot[T]) lifeEnds(most time.Duration, slept int64) int64 {
 	if most == Never {
 		return int64(longest)
 	}
@@ -57,6 +73,7 @@ func (s *slot[T]) lifeEnds(most time.Duration) int64 {
 	// Multiples of the golden ratio are evenly spread, however many there are.
 	share := s.conn.number*0x9E3779B97F4A7C15 + lifetimeSalt
 	early, _ := bits.Mul64(uint64(life/10), share) // the tenth's share of 2^64
+	life -= slept - s.conn.slept
 	return s.conn.openedAt + life - int64(early)
 }
 
@@ -77,7 +94,7 @@ func (p *Pool[T]) takeOutUnused() *slot[T] {
 	for !p.visits.spent() {
 		i := p.table.Load().lastIdle(&p.visits)
 		if i < 0 {
-			i = p.anyUnchecked()
+			i = p.anyOffPath()
 		}
 		if i < 0 {
 			break

@@ -1,6 +1,7 @@
 package pools
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -13,6 +14,7 @@ type guard[T any] struct {
 	mu    sync.Mutex
 	epoch time.Time // when the pool's clock began
 	at    int64     // what now has returned since mu was locked; 0: it was not called
+	calendar
 
 	visits visits // of slots, calls and waiters, see bulk.go
 
@@ -38,6 +40,15 @@ func (g *guard[T]) lock() {
 
 // clock returns the nanoseconds since New, at least 1.
 func (g *guard[T]) clock() int64 { return int64(time.Since(g.epoch)) }
+
+// deadlineOf returns the deadline of a ctx on the pool's clock, or 0 if it has
+// none. It calls the ctx's method, which is user code: never under the lock.
+func (g *guard[T]) deadlineOf(ctx context.Context) int64 {
+	if end, ok := ctx.Deadline(); ok {
+		return max(int64(end.Sub(g.epoch)), 1)
+	}
+	return 0
+}
 
 // now returns what clock returned at the first call of now since the lock was
 // taken: reading a clock takes longer than most of what is done under the lock.

@@ -2,9 +2,12 @@ package pools
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -47,7 +50,8 @@ func (h *happening) event(pool string, start time.Time) Event {
 }
 
 // floodKey is what counts as one kind for a flood. Connections that close because
-// of an error are not suppressed because of those that close as they should.
+// of an error are not suppressed because of those that close as they should, nor
+// Closes that fail because of those of broken connections.
 type floodKey struct {
 	kind   EventKind
 	failed bool
@@ -77,7 +81,8 @@ func (n *news) note(h *happening, observer *Observer, logger *slog.Logger) bool 
 	case EventPopped, EventPushed, EventWaited:
 		return observed
 	}
-	before, flooded := n.flooded(floodKey{h.e.Kind, h.e.Err != nil}, h.at)
+	failed := h.e.Err != nil && !(h.e.Kind == EventCallFailed && h.e.Reason != "")
+	before, flooded := n.flooded(floodKey{h.e.Kind, failed}, h.at)
 	if flooded {
 		return observed
 	}
@@ -155,10 +160,20 @@ func (r *report) tell() {
 		if to := r.observer.of(e.Kind); to != nil {
 			to(e)
 		}
-		if h.log && r.logger != nil {
+		if h.log && r.logger != nil && !r.said(i) {
 			logEvent(r.logger, &e)
 		}
 	}
+}
+
+// said reports whether the record of the event before or after this one says it
+// too: an open that failed makes the server down, or is the call that hung.
+func (r *report) said(i int) bool {
+	logged := func(i int, kind EventKind) bool {
+		return i >= 0 && i < len(r.happened) && r.happened[i].log && r.happened[i].e.Kind == kind
+	}
+	e := &r.happened[i].e
+	return e.Kind == EventOpenFailed && (logged(i+1, EventDown) || logged(i-1, EventHung) && e.Err == ErrAbandoned)
 }
 
 // panicked logs a panic of an Observer or a Logger. If the Logger panics again,
@@ -172,37 +187,70 @@ func (r *report) panicked(v any) {
 
 // logEvent logs an event, at a level that fits its kind.
 func logEvent(to *slog.Logger, e *Event) {
-	level, message := slog.LevelWarn, ""
+	level, message := e.says()
+	if to.Enabled(context.Background(), level) {
+		to.LogAttrs(context.Background(), level, "pools: "+message, e.attrs()...)
+	}
+}
+
+// says is how a log calls an event, and at what level.
+func (e *Event) says() (level slog.Level, message string) {
 	switch e.Kind {
 	case EventOpened:
-		level, message = slog.LevelDebug, "a connection was opened"
+		return slog.LevelDebug, "a connection was opened"
 	case EventOpenFailed:
-		level, message = slog.LevelError, "open failed"
+		return slog.LevelError, "open failed"
 	case EventClosed:
-		message = "a connection was closed"
 		if e.Err == nil {
-			level = slog.LevelDebug
+			return slog.LevelDebug, "a connection was closed"
 		}
+		return slog.LevelWarn, "a connection was closed"
 	case EventDown:
-		level, message = slog.LevelError, "the server is down; one open at a time is tried until one succeeds"
+		return slog.LevelError, "the server is down; one open at a time is tried until one succeeds"
 	case EventUp:
-		level, message = slog.LevelInfo, "the server is up again"
+		return slog.LevelInfo, "the server is up again"
 	case EventLeaked:
-		message = "a connection has been held for longer than LeakAfter"
+		return slog.LevelWarn, "a connection has been held for longer than LeakAfter"
 	case EventLost:
-		level, message = slog.LevelError, "a Conn was forgotten without Push"
+		return slog.LevelError, "a Conn was forgotten without Push"
 	case EventMisused:
-		message = "an ended lease was pushed, destroyed or detached again"
+		return slog.LevelWarn, "an ended lease was pushed, destroyed or detached again"
 	case EventRevoked:
-		message = "all leases were revoked"
+		if e.ID != "" {
+			return slog.LevelWarn, "a lease was revoked"
+		}
+		return slog.LevelWarn, "all leases were revoked"
 	case EventHung:
-		level, message = slog.LevelError, "a connector call hung and was abandoned"
+		return slog.LevelError, "a connector call hung and was abandoned"
 	case EventCallFailed:
-		message = "a connector call failed"
+		if e.Reason != "" {
+			return slog.LevelDebug, "a connector call failed"
+		}
+		return slog.LevelWarn, "a connector call failed"
+	case EventReturned:
+		return slog.LevelInfo, "a connection that was held for longer than LeakAfter has come back"
+	case EventUnfinished:
+		return slog.LevelWarn, "a use left something unfinished, which the next one does not find"
+	case EventPaused:
+		return slog.LevelInfo, "the pool is paused"
+	case EventResumed:
+		return slog.LevelInfo, "the pool goes on"
+	case EventConfigured:
+		return slog.LevelInfo, "the settings were changed"
+	case EventRefresh:
+		return slog.LevelInfo, "a Refresh has begun"
+	case EventPopped:
+		return slog.LevelDebug, "a connection was lent"
+	case EventPushed:
+		return slog.LevelDebug, "a lease ended"
+	case EventWaited:
+		return slog.LevelDebug, "a wait is over"
 	}
-	if !to.Enabled(context.Background(), level) {
-		return
-	}
+	return slog.LevelWarn, string(e.Kind)
+}
+
+// attrs are the fields of an event as a log has them.
+func (e *Event) attrs() []slog.Attr {
 	attrs := []slog.Attr{slog.String("pool", e.Pool)}
 	add := func(there bool, a slog.Attr) {
 		if there {
@@ -211,13 +259,58 @@ func logEvent(to *slog.Logger, e *Event) {
 	}
 	add(e.ID != "", slog.String("connection", e.ID))
 	add(e.Call != "", slog.String("call", "Connector."+e.Call))
-	add(e.Reason != 0, slog.String("reason", e.Reason.String()))
-	add(e.Took != 0, slog.Duration("took", e.Took))
+	add(e.Reason != "", slog.String("reason", string(e.Reason)))
+	took := "took"
+	switch e.Kind {
+	case EventClosed:
+		took = "age"
+	case EventLeaked, EventReturned:
+		took = "held"
+	}
+	add(e.Took != 0, slog.Duration(took, e.Took))
 	add(e.Count != 0, slog.Int("count", e.Count))
 	add(e.RetryIn != 0, slog.Duration("next try in", e.RetryIn))
 	add(e.Goroutine != 0, slog.Uint64("goroutine", e.Goroutine))
 	add(e.Stack != "", slog.String("taken at", e.Stack))
 	add(e.Err != nil, slog.Any("error", e.Err))
 	add(e.Suppressed != 0, slog.Int("suppressed", e.Suppressed))
-	to.LogAttrs(context.Background(), level, "pools: "+message, attrs...)
+	return attrs
+}
+
+// String is the event in one line, as a log has it. Of the stack it has the place
+// at which the holder took the connection.
+func (e Event) String() string {
+	level, message := e.says()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %v %s", e.Time.Format("2006-01-02 15:04:05.000"), level, message)
+	separator := ": "
+	for _, a := range e.attrs() {
+		value := a.Value.String()
+		if a.Value.Kind() == slog.KindDuration {
+			value = roundly(a.Value.Duration())
+		}
+		if a.Key == "taken at" {
+			value = place(e.Stack)
+		}
+		b.WriteString(separator + a.Key + " " + oneLine(value))
+		separator = ", "
+	}
+	return b.String()
+}
+
+// oneLine quotes what would not be one line.
+func oneLine(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+// roundly writes a duration with about three digits.
+func roundly(d time.Duration) string {
+	unit := time.Nanosecond
+	for unit < time.Second && d >= 1000*unit {
+		unit *= 1000
+	}
+	return d.Round(max(unit/100, 1)).String()
 }

@@ -47,16 +47,24 @@ type EventKind string
 
 const (
 	EventOpened     EventKind = "opened"      // Took: the open, including all its tries
-	EventOpenFailed EventKind = "open failed" // all tries failed: Took, Err, Count of failures in a row, RetryIn
+	EventOpenFailed EventKind = "open failed" // all tries failed, or as many connections (ID: the last) broke at their first use: Took, Err, Count of failures in a row, RetryIn
 	EventClosed     EventKind = "closed"      // Took: its age; Reason; Err: the error because of which it closed
-	EventDown       EventKind = "down"        // opens fail from now on: Err
+	EventDown       EventKind = "down"        // opens fail from now on: as the EventOpenFailed before it
 	EventUp         EventKind = "up"          // an open has succeeded again, or none is needed any more: Took: how long it was down
 	EventLeaked     EventKind = "leaked"      // held for longer than LeakAfter: Took, Goroutine, Stack
 	EventLost       EventKind = "lost"        // a Conn was forgotten without a Push: Goroutine, Stack
 	EventMisused    EventKind = "misused"     // an ended lease was pushed, destroyed or detached again
-	EventRevoked    EventKind = "revoked"     // by RevokeAll: Count leases
+	EventRevoked    EventKind = "revoked"     // by RevokeAll: Count leases; by Revoke: one connection, Goroutine, Stack
 	EventHung       EventKind = "hung"        // a call was abandoned: Call, Took
-	EventCallFailed EventKind = "call failed" // Close or Abort: Call, Err
+	EventCallFailed EventKind = "call failed" // Close or Abort: Call, Err; Reason, if it is the Close of a connection that was broken already
+	EventReturned   EventKind = "returned"    // a connection that was told as leaked has come back: Took: how long it was held, at least; Goroutine, Stack
+
+	EventUnfinished EventKind = "unfinished" // a use left something unfinished: Err says what; Goroutine, Stack
+
+	EventPaused     EventKind = "paused"     // by Pause
+	EventResumed    EventKind = "resumed"    // by Resume: Took: how long it was paused
+	EventConfigured EventKind = "configured" // by Configure: Count is the Size now
+	EventRefresh    EventKind = "refresh"    // a Refresh has begun: Count connections to be replaced
 
 	EventPopped EventKind = "popped"
 	EventPushed EventKind = "pushed"
@@ -69,14 +77,14 @@ type Event struct {
 	Kind      EventKind
 	Pool      string
 	Time      time.Time
-	ID        string // of the connection, if the event is about one
-	Took      time.Duration
+	ID        string        // of the connection, if the event is about one
+	Took      time.Duration `json:"TookNanoseconds"`
 	Reason    Reason
 	Call      string // a function of the Connector: "Open", "Close" ...
 	Count     int
-	RetryIn   time.Duration // when the prober tries next
-	Goroutine uint64        // with TrackHolders: the holder's, and the stack of its Pop
-	Stack     string
+	RetryIn   time.Duration `json:"RetryInNanoseconds"` // when the prober tries next, if somebody asks
+	Goroutine uint64        // the holder's, with TrackGoroutines
+	Stack     string        // of the holder's Pop, with TrackHolders
 	Err       error
 
 	// Suppressed is the number of events of this kind before this one that were

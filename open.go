@@ -11,7 +11,7 @@ import (
 
 // Opens run in the pool's own goroutines and belong to no caller: a caller that
 // gives up does not stop the open that it caused, and the connection goes to
-// the oldest waiter or becomes idle.
+// a waiter (pick.go) or becomes idle.
 
 // opens is what the pool knows about opens, besides their pace. Under the lock.
 type opens struct {
@@ -21,6 +21,14 @@ type opens struct {
 	begun     uint64 // opens so far; each takes a lease number
 }
 
+// errWhile returns the latest error of an open if the server is down.
+func (o *opens) errWhile(down bool) error {
+	if down {
+		return o.openErr
+	}
+	return nil
+}
+
 // openJob opens a connection in a slot.
 type openJob[T any] struct {
 	p        *Pool[T]
@@ -28,11 +36,12 @@ type openJob[T any] struct {
 	number   uint64 // of the call
 	tries    int    // at most
 	timeout  time.Duration
-	pause    time.Duration // the upper bound of the one before the second try
+	pauses   retry
 	began    int64
 	told     func(error) // if not nil, called under the lock with the result
 	resource T
 	got      bool
+	how      openFault
 	stopped  bool // Pause or a smaller Size ended it between two tries
 }
 
@@ -67,7 +76,8 @@ func (p *Pool[T]) startOpens() {
 		p.pace.lull()
 	}
 	if p.pace.down() {
-		return // the prober alone
+		p.probe()
+		return
 	}
 	if w := p.queue.first; w != nil && p.taken() < p.settings.Size {
 		p.pace.waits(w.since, p.now(), p.in[opening], p.settings.Size)
@@ -113,13 +123,13 @@ func (p *Pool[T]) open(s *slot[T], tries int, told func(error)) {
 	s.kept = kept{generation: p.refreshed}
 	p.opens.begun++
 	values := context.Background()
-	if w := p.queue.first; w != nil {
-		values = context.WithoutCancel(w.ctx)
+	if w := p.queue.first; w != nil && w.values != nil {
+		values = context.WithoutCancel(w.values)
 	}
 	p.pace.tried(p.now(), p.settings.MaxOpensPerSecond)
 	j := &openJob[T]{
 		p: p, slot: s, number: p.calls.begun + 1, tries: tries, told: told, began: p.now(),
-		timeout: p.settings.OpenTimeout, pause: p.settings.ReconnectSleep,
+		timeout: p.settings.OpenTimeout, pauses: p.settings.retry(),
 	}
 	p.start(callOpen, j, values, j.timeout)
 }
@@ -135,10 +145,14 @@ func (j *openJob[T]) call(ctx context.Context) (err error) {
 			j.got = true
 			return nil
 		}
+		if isPermanent(err) {
+			j.how = faultPermanent
+			return err
+		}
 		if timedOut(ctx) {
 			err = &hidden{fmt.Sprintf("OpenTimeout (%v) ended it: %v", j.timeout, err), ErrOpenTimeout}
 		}
-		if try == j.tries || ctx.Err() != nil || !sleep(ctx, jitter(j.pause, try-1)) || !j.awaitTurn(ctx) {
+		if try == j.tries || ctx.Err() != nil || !j.mayTryAgain(ctx, try) {
 			if try > 1 {
 				err = fmt.Errorf("%w (after %d tries)", err, try)
 			}
@@ -147,22 +161,32 @@ func (j *openJob[T]) call(ctx context.Context) (err error) {
 	}
 }
 
+// mayTryAgain pauses after a try that failed. It returns false if no further one
+// may begin.
+func (j *openJob[T]) mayTryAgain(ctx context.Context, try int) bool {
+	if sleep(ctx, j.pauses.jitter(try-1)) && j.awaitTurn(ctx) {
+		return true
+	}
+	pauseCall("no_try", j.number)
+	return false
+}
+
 // awaitTurn waits until MaxOpensPerSecond allows a further try, and takes it.
-// It returns false if ctx ends first, or if no further try may begin because the
-// pool was paused or Size was lowered.
+// It returns false if ctx ends first, or if no further try may begin: the pool
+// was paused, Size was lowered, or the server is down and the prober alone tries.
 func (j *openJob[T]) awaitTurn(ctx context.Context) bool {
 	p := j.p
 	for {
 		p.lock()
 		wait := time.Duration(p.pace.nextTry - p.now())
-		stop := p.paused || p.taken() > p.settings.Size
-		if wait <= 0 && !stop {
+		stop, down := p.paused || p.taken() > p.settings.Size, p.pace.down()
+		if wait <= 0 && !stop && !down {
 			p.pace.tried(p.now(), p.settings.MaxOpensPerSecond)
 		}
 		p.unlock()
-		if wait <= 0 || stop {
+		if wait <= 0 || stop || down {
 			j.stopped = stop
-			return !stop
+			return !stop && !down
 		}
 		if !sleep(ctx, wait) {
 			return false
@@ -173,22 +197,41 @@ func (j *openJob[T]) awaitTurn(ctx context.Context) bool {
 
 func (j *openJob[T]) done(c *call, err error) {
 	p := j.p
-	if err == nil {
+	if c.givenUp() && !p.pace.down() { // else the prober alone tries, for those that ask
+		p.demand.givenUp()
+	}
+	switch {
+	case c.givenUp() && err == nil:
+		j.adopt()
+		p.happen(Event{Kind: EventOpened, Took: time.Duration(p.now() - j.began)}, j.slot.conn, nil)
+		p.close(j.slot, c.scope.why, nil)
+	case c.givenUp():
+		p.vacate(j.slot, c)
+		err = nil // the server has not failed
+	case err == nil:
 		j.adopt()
 		took := time.Duration(p.now() - j.began)
 		p.pace.opened(took, p.settings.Size)
 		p.openTimes.add(int64(took), 1)
 		p.happen(Event{Kind: EventOpened, Took: took}, j.slot.conn, nil)
-		p.up()
+		if !p.pace.onTrial(p.now(), p.settings.retry()) {
+			p.up()
+		}
+		p.gate.set(gateProving, p.pace.breaks > 0)
 		p.prove(j.slot.generation)
 		p.handBack(j.slot) // model: open_done
-	} else {
+	default:
+		generation, how := j.slot.generation, faultRefused
+		if !c.abandoned { // an abandoned call still owns its job
+			how = j.how
+		}
 		p.vacate(j.slot, c) // model: open_failed
 		switch {
-		case !c.abandoned && j.stopped: // an abandoned call still owns its job
+		case !c.abandoned && j.stopped:
 			err = nil // the server has not failed
 		case !p.closed:
-			j.failed(err)
+			p.openFailed(how, j.began, nil, err)
+			p.demand.refuse(generation, how)
 		}
 	}
 	if j.told != nil {
@@ -219,10 +262,11 @@ func (j *openJob[T]) adopt() {
 		resource: j.resource,
 		number:   connections.Add(1),
 		openedAt: p.now(),
+		slept:    p.asleep(),
 		before:   s.word.load().lease(),
 		trace:    new(trace),
 	}
-	s.seen, s.seenAt = s.word.load(), p.now()
+	s.seen, s.seenAt, s.conn.seenSlept = s.word.load(), p.now(), p.slept
 	h := &handle[T]{slot: s, pool: p, conn: s.conn}
 	s.handle.Store(h)
 	// One cleanup per connection, not per lease. The argument must not lead to
@@ -231,43 +275,49 @@ func (j *openJob[T]) adopt() {
 	// it touches only atomics and pprof's own lock.
 	s.conn.cleanup = runtime.AddCleanup(h, (*trace).lose, s.conn.trace)
 	if p.keeper.at == 0 {
+		p.looked(p.now())
 		p.lookNoLaterThan(p.now() + int64(p.every))
 	}
 }
 
-// failed notes that the open has failed with all its tries.
-func (j *openJob[T]) failed(err error) {
-	p, now := j.p, j.p.now()
-	news := p.pace.failed(j.began, now, p.settings.ReconnectSleep, randomly)
+// openFailed notes that an open has failed that began at began, or that its
+// connection has broken at its first use.
+func (p *Pool[T]) openFailed(how openFault, began int64, conn *connection[T], err error) {
+	now := p.now()
+	news := p.pace.failed(how, began, now, p.settings.retry())
 	p.openErrors++
 	p.openErr, p.openErrAt = err, now
-	p.happen(Event{
-		Kind: EventOpenFailed, Took: time.Duration(now - j.began), Err: err,
+	p.gate.set(gateProving, p.pace.breaks > 0)
+	e := Event{
+		Kind: EventOpenFailed, Took: time.Duration(now - began), Err: err,
 		Count: p.pace.failures, RetryIn: time.Duration(p.pace.probeAt - now),
-	}, nil, nil)
+	}
+	p.happen(e, conn, nil)
 	if news {
-		p.happen(Event{Kind: EventDown, Err: err}, nil, nil)
+		e.Kind = EventDown
+		p.happen(e, conn, nil)
 	}
 }
 
 // up notes that the server is not down.
 func (p *Pool[T]) up() {
 	if was, since := p.pace.up(p.now()); was {
+		p.delays.restart(p.now())
 		p.happen(Event{Kind: EventUp, Took: since}, nil, nil)
 	}
 }
 
-// probe tries whether the server is back.
+// probe tries whether the server is back, if that is due and somebody wants to
+// know.
 func (p *Pool[T]) probe() {
-	s := p.vacantSlot()
-	switch {
-	case s != nil:
+	if p.alive() >= p.settings.Size && !p.pace.broke {
+		p.up() // there is nothing to open: Size was lowered meanwhile
+		return
+	}
+	if s := p.vacantSlot(); s != nil && !p.probing && p.pace.probeDue(p.queue.len > 0 || p.inFill(), p.demand.wanted(p.aliveSoon()) > 0) <= p.now() {
 		p.probing = true
 		p.open(s, 1, func(error) { p.probing = false })
-	case p.alive() >= p.settings.Size:
-		p.up() // there is nothing to open: Size was lowered meanwhile
-	default:
-		p.pace.probeLater(p.now())
+		p.demand.began()
 	}
 }
 
@@ -275,9 +325,14 @@ func (p *Pool[T]) probe() {
 // exactly replace it.
 var randomly = rand.N[time.Duration]
 
+// retry returns the pauses between tries.
+func (s *Settings) retry() retry {
+	return retry{s.ReconnectSleep, s.MaxReconnectSleep, randomly}
+}
+
 // jitter returns a random pause up to first, doubled n times.
-func jitter(first time.Duration, n int) time.Duration {
-	return randomly(doubled(first, n, time.Hour)) + 1
+func (r retry) jitter(n int) time.Duration {
+	return r.random(doubled(r.first, n, r.most)) + 1
 }
 
 // sleep returns false if ctx ended first.

@@ -19,8 +19,15 @@ import (
 //     takes: the running opens hang, or uses are long.
 //
 // When an open has failed with all its tries the server counts as down. Then
-// only the prober tries, one open at a time, after pauses that grow. Only this
-// file writes its fields.
+// only the prober tries, one open at a time, after pauses that grow: up to
+// MaxReconnectSleep while somebody asks, up to longestProbe while only the pool
+// itself wants connections. A Pop that comes between two tries is refused; one
+// that comes when a try is due or running waits for it.
+//
+// A connection that breaks at its first use is a try that failed. As many in a
+// row as an open has tries are an open that failed; from then on an open alone
+// does not prove that the server is up, and a first use that ended well does. Only
+// this file writes its fields.
 type pace struct {
 	window     int
 	widenedAt  int64
@@ -31,7 +38,13 @@ type pace struct {
 	failures  int   // opens that failed in a row; more than 0: the server is down
 	downSince int64 // when the first of them began
 	failedAt  int64 // when the latest of them ended
-	probeAt   int64 // when the prober tries next
+	probeAt   int64 // when the prober may try next, if somebody asks
+	restAt    int64 // the same if only the pool itself wants connections
+	asked     bool  // a Pop that came after the latest try was refused
+	permanent bool  // the latest failure was
+	breaks    int   // connections that broke at their first use in a row
+	broke     bool  // these made an open that failed, since the server is down
+	leaving   int   // closes under way that will make room at the server
 	nextTry   int64 // MaxOpensPerSecond allows no try before
 	doubtful  bool  // the server may be up again: a try must end before anybody is refused
 	doubtedAt int64 // since then
@@ -39,9 +52,23 @@ type pace struct {
 
 const (
 	firstWindow  = 2
+	usualTries   = 3
 	unknownOpen  = time.Second // assumed for an open until one has succeeded
 	shortestSlow = 20 * time.Millisecond
-	longestProbe = 30 * time.Second
+	freshFor     = 5 * time.Second  // a connection that breaks later was open
+	longestProbe = 30 * time.Second // between two tries that nobody asked for, and after a permanent error
+)
+
+// notDue is when something is due that is not.
+const notDue = int64(math.MaxInt64)
+
+// openFault is how an open has failed.
+type openFault uint8
+
+const (
+	faultRefused   openFault = iota // with all its tries
+	faultPermanent                  // with an error that a further try would not change
+	faultFirstUse                   // its connection broke at the first use
 )
 
 func newPace() pace { return pace{window: firstWindow, typical: unknownOpen} }
@@ -74,7 +101,10 @@ func (p *pace) down() bool { return p.failures > 0 }
 // long.
 func (p *pace) up(now int64) (was bool, since time.Duration) {
 	was, since = p.down(), time.Duration(now-p.downSince)
-	p.failures, p.doubtful = 0, false
+	if was {
+		p.widenedAt = now // those that waited for the prober have not waited for other opens
+	}
+	p.failures, p.doubtful, p.asked, p.permanent, p.broke = 0, false, false, false, false
 	return was, since
 }
 
@@ -82,9 +112,28 @@ func (p *pace) up(now int64) (was bool, since time.Duration) {
 // have changed since the last one. Nobody is refused until it has ended.
 func (p *pace) doubt(now int64) {
 	if p.down() {
-		p.probeAt, p.doubtful, p.doubtedAt = now, true, now
+		p.permanent = false
+		p.probeAt, p.restAt, p.doubtful, p.doubtedAt = now, now, true, now
 	}
 }
+
+// leaves notes that a close begins that will make room at the server.
+func (p *pace) leaves() { p.leaving++ }
+
+// left notes that such a close is over or abandoned.
+func (p *pace) left() { p.leaving-- }
+
+// room notes that the server has closed a connection: if it was full, it may
+// grant another one. That does not change a permanent error.
+func (p *pace) room(now int64) {
+	if !p.permanent {
+		p.doubt(now)
+	}
+}
+
+// ask notes that a Pop that came at since is refused. If it came after the latest
+// try, the next one is for it.
+func (p *pace) ask(since int64) { p.asked = p.asked || since > p.failedAt }
 
 // lull notes that no open is running.
 func (p *pace) lull() {
@@ -101,10 +150,22 @@ func (p *pace) opened(took time.Duration, size int) {
 
 func (p *pace) widen(size int) { p.window = min(2*p.window, size) }
 
-// failed notes that an open that began at began has failed with all its tries.
-// Opens that ran together are one failure, so the pause before the next try
-// doubles once for all of them. It reports whether the server was up before.
-func (p *pace) failed(began, now int64, pause time.Duration, random func(time.Duration) time.Duration) (news bool) {
+// retry says how long the pauses between tries are.
+type retry struct {
+	first, most time.Duration // ReconnectSleep, MaxReconnectSleep
+	random      func(below time.Duration) time.Duration
+}
+
+// pause is between a half and the whole of first, doubled n times, up to most.
+func (r retry) pause(n int, most time.Duration) int64 {
+	pause := doubled(r.first, n, most)
+	return int64(pause/2 + r.random(pause/2+1))
+}
+
+// failed notes that an open that began at began has failed. Opens that ran
+// together are one failure, so the pause before the next try doubles once for all
+// of them. It reports whether the server was up before.
+func (p *pace) failed(how openFault, began, now int64, r retry) (news bool) {
 	news = !p.down()
 	if news {
 		p.downSince = began
@@ -112,16 +173,52 @@ func (p *pace) failed(began, now int64, pause time.Duration, random func(time.Du
 	if news || began >= p.failedAt {
 		p.failures++
 		p.failedAt = now
-		pause = doubled(pause, p.failures-1, longestProbe)
-		p.probeAt = now + int64(pause/2+random(pause/2+1))
+		p.asked, p.permanent = false, false
+		p.later(now, r)
 	}
 	p.window = 1
+	p.broke = p.broke || how == faultFirstUse
+	if how == faultPermanent {
+		p.permanent, p.probeAt = true, now+int64(longestProbe)
+	}
 	if p.doubtful && began < p.doubtedAt {
-		p.probeAt = now // this try says nothing of what has changed since
+		p.permanent = false
+		p.probeAt, p.restAt = now, now // this try says nothing of what has changed since
 	} else {
 		p.doubtful = false
 	}
 	return news
+}
+
+// brokeAtOnce notes that a connection has broken at its first use. It reports
+// whether that makes an open that failed, when opens have so many tries.
+func (p *pace) brokeAtOnce(tries int) bool {
+	p.breaks++
+	p.window = 1
+	if tries == NoLimit {
+		tries = usualTries
+	}
+	return p.down() || p.breaks >= tries
+}
+
+// usedWell notes that the first use of a connection has ended well.
+func (p *pace) usedWell() { p.breaks = 0 }
+
+// later puts the next try off.
+func (p *pace) later(now int64, r retry) {
+	p.probeAt = now + r.pause(p.failures-1, r.most)
+	p.restAt = max(p.probeAt, now+r.pause(p.failures-1, longestProbe))
+}
+
+// onTrial notes that an open has succeeded. It reports whether that does not prove
+// that the server is up, but only a first use would. The next try comes after a
+// pause then, whatever becomes of this one.
+func (p *pace) onTrial(now int64, r retry) bool {
+	if p.broke {
+		p.doubtful, p.asked = false, false
+		p.later(now, r)
+	}
+	return p.broke
 }
 
 // waits notes that the oldest waiter has waited since since, although there is
@@ -148,11 +245,31 @@ func (p *pace) waitsUntil(since int64) int64 { return max(since, p.widenedAt) + 
 // may reports whether another open may begin.
 func (p *pace) may(now int64, running int) bool { return running < p.window && p.nextTry <= now }
 
-// probeLater puts the prober off until a close has left room.
-func (p *pace) probeLater(now int64) { p.probeAt = now + int64(time.Second) }
+// probeDue is when the prober may try next. asking says that somebody waits for
+// it, wanting that the pool itself wants connections: that alone lets the prober
+// rest longer, and is not enough after a permanent error.
+func (p *pace) probeDue(asking, wanting bool) int64 {
+	switch {
+	case asking || p.asked:
+		return max(p.probeAt, p.nextTry)
+	case !wanting || p.permanent:
+		return notDue
+	}
+	return max(p.restAt, p.nextTry)
+}
 
-// probeDue is when the prober may try.
-func (p *pace) probeDue() int64 { return max(p.probeAt, p.nextTry) }
+// hopes reports whether a Pop waits for a try while the server is down: one is
+// due or running, a close will make one due, or the outage is younger than
+// patience.
+func (p *pace) hopes(now int64, patience time.Duration) bool {
+	if now >= p.probeAt {
+		return true
+	}
+	return !p.permanent && (p.leaving > 0 || now < p.patientUntil(patience))
+}
+
+// patientUntil is when Pops no longer wait through the outage.
+func (p *pace) patientUntil(patience time.Duration) int64 { return p.downSince + int64(patience) }
 
 // tried notes that a try begins now. A limit on the rate delays the next one.
 func (p *pace) tried(now int64, perSecond int) { p.nextTry = now + gap(perSecond) }

@@ -26,6 +26,8 @@ type Pool[T any] struct {
 	settings  Settings // under the lock
 
 	counted atomic.Pointer[counted] // for errors; see countSlots
+	eldest  atomic.Pointer[eldest]
+	vain    vain
 
 	_ [64]byte // a contended lock does not slow the words above
 
@@ -38,11 +40,14 @@ type Pool[T any] struct {
 	keeper timer // for the keeper's looks
 
 	census
-	calls calls
-	pace  pace
+	calls  calls
+	pace   pace
+	need   need
+	delays delays
 	opens
 	checks
-	sweep sweep
+	failing failing
+	sweep   sweep
 	demand
 	turns turns
 	takers
@@ -76,12 +81,17 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 		connector: connector,
 	}
 	p.epoch = time.Now().Add(-1)
+	p.asleep()
 	p.alarm, p.keeper = newTimer(p, (*Pool[T]).onAlarm), newTimer(p, (*Pool[T]).onKeeper)
-	p.calls.until, p.calls.endOpens = context.WithCancelCause(context.Background())
+	p.calls.scope = newScope()
 	p.guard.run = p.runCall
-	p.pace = newPace()
+	p.pace, p.need = newPace(), newNeed()
 	p.ending.done = make(chan struct{})
 	p.refreshed = 1
+	p.closedBy = make(Reasons, len(allReasons))
+	for _, reason := range allReasons {
+		p.closedBy[reason] = 0
+	}
 	if !unsampled.Load() {
 		p.sampling.all()
 	}
@@ -94,13 +104,14 @@ func New[T any](name string, connector Connector[T], settings Settings) (*Pool[T
 
 // Pop takes a connection: an idle one, or else the first that is pushed or has
 // opened. It waits until ctx ends, at most WaitTimeout. Its error is a
-// [*PopError]. Give the connection back with [Conn.Push].
+// [*PopError]. Give the connection back with [Conn.PushErr], or with
+// [Conn.Push] if the resource cannot break.
 func (p *Pool[T]) Pop(ctx context.Context) (Conn[T], error) {
 	if p.gate.load()&popsLook == gateMade && ctx.Err() == nil {
 		if h, lease := p.take(); h != nil {
 			conn := Conn[T]{h, lease}
 			if p.sampling.sampled(h.slot.index, lease) {
-				p.lend(conn, 0)
+				p.lend(conn, hurries(ctx, conn), 0)
 			}
 			return conn, nil
 		}
@@ -119,7 +130,7 @@ func (p *Pool[T]) popSlow(ctx context.Context) (Conn[T], error) {
 
 func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 	if !p.gate.has(gateMade) {
-		return Conn[T]{}, ErrZero
+		return Conn[T]{}, errZeroPool
 	}
 	if ctx.Err() != nil {
 		_, ended := ctxError(ctx)
@@ -128,7 +139,7 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 		return Conn[T]{}, p.failure(p.now(), ended)
 	}
 	if p.gate.mayTake() {
-		if conn, ok := p.takeConn(); ok {
+		if conn, ok := p.takeConn(ctx); ok {
 			return conn, nil
 		}
 	}
@@ -137,26 +148,33 @@ func (p *Pool[T]) popAnyhow(ctx context.Context) (Conn[T], error) {
 
 // TryPop takes an idle connection if there is one. It never waits, opens or
 // checks, so it takes no connection that has to be checked first: with
-// CheckAfter Always it finds nothing.
+// CheckAfter Always, or after Suspect with a Check, it finds nothing.
 func (p *Pool[T]) TryPop() (Conn[T], bool) {
 	if !p.gate.mayTake() {
 		return Conn[T]{}, false
 	}
-	return p.takeConn()
+	conn, ok := p.takeConn(context.Background())
+	if !ok {
+		p.vain.note()
+	}
+	return conn, ok
 }
 
-// Push gives conn back, as [Conn.Push] does. It returns ErrForeign if conn
-// belongs to another pool.
+// Push gives conn back, as [Conn.Push] does. If conn belongs to another pool,
+// nothing happens, and the error matches ErrNotHeld.
 func (p *Pool[T]) Push(conn Conn[T]) error {
 	if conn.handle != nil && conn.handle.pool != p {
-		return ErrForeign
+		return errForeign
 	}
 	return conn.Push()
 }
 
 // Use pops a connection, calls fn with its resource and gives the connection
-// back. If fn panics or calls runtime.Goexit, the connection is closed. Use
-// returns the error of fn unchanged, after [Connector.Broken] has seen it.
+// back. If fn panics or calls runtime.Goexit, the connection is closed, and also
+// after a timeout, a network error or io.EOF ([Breaks], or [Connector.Broken] if
+// there is one). Use returns the error of fn unchanged. If no connection is to be
+// had, fn does not run and the error is a [*PopError]. See also
+// [Settings].FailUnfinished.
 func (p *Pool[T]) Use(ctx context.Context, fn func(resource T) error) error {
 	conn, err := p.Pop(ctx)
 	if err != nil {
@@ -173,7 +191,9 @@ func (p *Pool[T]) Use(ctx context.Context, fn func(resource T) error) error {
 	err = fn(conn.handle.conn.resource)
 	ended = true
 	if err == nil {
-		_ = conn.Push()
+		if left, is := conn.Push().(*unfinished); is {
+			return left
+		}
 		return nil
 	}
 	_ = conn.PushErr(err)
@@ -195,9 +215,6 @@ func UseResult[T, R any](ctx context.Context, p *Pool[T], fn func(resource T) (R
 
 // Name returns the pool's name.
 func (p *Pool[T]) Name() string { return p.name }
-
-// Size returns the maximum number of open connections.
-func (p *Pool[T]) Size() int { return p.Settings().Size }
 
 // Settings returns the current settings, with the defaults filled in.
 func (p *Pool[T]) Settings() Settings {
@@ -225,14 +242,24 @@ func (p *Pool[T]) Available() int {
 	return n
 }
 
-// takeConn takes an idle connection.
-func (p *Pool[T]) takeConn() (Conn[T], bool) {
+// takeConn takes an idle connection, or one that rests.
+func (p *Pool[T]) takeConn(ctx context.Context) (Conn[T], bool) {
 	h, lease := p.take()
+	for h == nil && p.gate.has(gateResting) && p.gate.mayTake() {
+		p.lock()
+		if p.gate.mayTake() {
+			h, lease = p.takeUnused(false)
+		}
+		p.unlock()
+		if h != nil && p.connector.Peek != nil && !peeks(Conn[T]{h, lease}) {
+			h = nil
+		}
+	}
 	if h == nil {
 		return Conn[T]{}, false
 	}
 	conn := Conn[T]{h, lease}
-	p.lend(conn, 0)
+	p.lend(conn, hurries(ctx, conn), 0)
 	return conn, true
 }
 

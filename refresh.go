@@ -14,12 +14,17 @@ import (
 // credentials, new certificates, or other servers behind the same name. The
 // replacements are spread over the time over; 0: as fast as new connections can
 // be opened. When its turn comes, an idle connection closes; one in use closes
-// when it is returned. New ones are opened in their place, with slow start.
+// when it is returned. New ones are opened in their place, with slow start. Opens
+// that are running are given up at once: their ctx ends, what they return is
+// closed, and waiters get new opens.
 //
 // Until the first new connection was opened, Refresh closes none, or one if
-// there is no room for another. After that, at most half of the connections are
-// missing at any time. So while the server refuses new connections, the old ones
-// stay. (A paused pool opens nothing; there Refresh closes all old ones.)
+// there is no room for another. If the server refuses one it may be full: then
+// Refresh closes one too, but not the last. After that, at most half of the
+// connections are missing at any time, and while the server refuses new ones, at
+// most one. So while the server refuses, the old ones stay, but for one. After a
+// [Permanent] error all stay. (A paused pool opens nothing; there Refresh closes
+// all old ones.) If the server is down, Refresh makes a try due at once.
 //
 // Refresh returns nil when no old connection is left; the last new ones may still
 // be opening. If ctx ends or the pool is closed first, it returns an error that
@@ -28,7 +33,7 @@ import (
 // ctx a deadline.
 func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 	if !p.gate.has(gateMade) {
-		return ErrZero
+		return errZeroPool
 	}
 	if over < 0 || over > longest {
 		return fieldError("Refresh", "over is %v; give a duration from 0 to %v", over, longest)
@@ -59,15 +64,23 @@ func (p *Pool[T]) Refresh(ctx context.Context, over time.Duration) error {
 
 // beginRefresh gives every connection its turn.
 func (p *Pool[T]) beginRefresh(over time.Duration) *refresh {
+	var old *scope
+	defer func() { old.cancel() }() // after the unlock, even if an Observer panics
 	p.lock()
 	defer p.unlock()
 	p.refreshed++
 	r := &refresh{filler: *p.calls.newFiller(), generation: p.refreshed, left: p.taken() - p.in[hung]}
-	if r.left == 0 || p.closed {
+	if p.closed { // Close has cancelled the opens
 		return r
 	}
-	r.n = p.aliveSoon() // or those that are being opened now would pass for the new ones
-	p.addRefresh(r)
+	old = p.calls.giveUp(ReasonRefresh)
+	p.pace.doubt(p.now()) // what has failed before may succeed now
+	p.happen(Event{Kind: EventRefresh, Count: r.left}, nil, nil)
+	if r.left == 0 {
+		p.settle() // there may be a try to begin
+		return r
+	}
+	p.addRefresh(r, p.alive(), p.in[opening])
 	began, gap, turn := p.now(), int64(over)/int64(r.left), int64(0)
 	for i := 0; i < len(p.table.Load().slots); i++ {
 		if !p.visits.visit() {
@@ -159,7 +172,7 @@ func (p *Pool[T]) refreshLeft(r *refresh, err error) error {
 	if r.left == 0 {
 		return nil // at the same instant
 	}
-	return &refreshError{p.name, r.left, err, p.openErrNow()}
+	return &refreshError{p.name, r.left, err, p.opens.errWhile(p.pace.down())}
 }
 
 // refreshError says how far a Refresh got.

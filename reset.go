@@ -18,6 +18,10 @@ type upkeep[T any] struct {
 
 func (u *upkeep[T]) over(c *call, err error) {
 	switch {
+	case err == nil && u.p.calls.doubts(c) && u.p.mustLeave(u.slot) == "":
+		if !u.toFirst(c) {
+			u.p.put(&u.slot.cell, stale) // it may have succeeded before the process stood still
+		}
 	case err == nil:
 		u.p.handBack(u.slot)
 	case c.abandoned:
@@ -26,6 +30,20 @@ func (u *upkeep[T]) over(c *call, err error) {
 	default:
 		u.p.close(u.slot, u.why, err)
 	}
+}
+
+// toFirst gives a connection whose Check a Suspect has put in doubt to the oldest
+// waiter, if that one came before the Check began: it is proved since then. Else
+// programs that call Suspect more
+// often than a Check takes would never get one. It reports whether it did.
+func (u *upkeep[T]) toFirst(c *call) bool {
+	p, w := u.p, u.p.queue.first
+	if c.kind == callCheck && w != nil && w != p.racer && !p.paused && w.since <= c.since && !w.ended() {
+		h, lease := u.slot.takeOwned(&p.census)
+		p.grant(w, h, lease)
+		return true
+	}
+	return false
 }
 
 func (u *upkeep[T]) late(c *call, _ error) { u.p.closeLeft(u.conn, u.slot, c.keepsSlot) }
@@ -47,6 +65,8 @@ func (j *resetJob[T]) call(ctx context.Context) error {
 func (j *resetJob[T]) done(c *call, err error) {
 	if err == nil {
 		j.p.pace.wasReset(time.Duration(j.p.now() - c.since))
+	} else {
+		j.p.suspectIdle(true) // whatever it met, the others may meet
 	}
 	j.over(c, err)
 }

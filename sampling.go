@@ -40,15 +40,15 @@ func (s *sampling) sampled(slot int, lease word) bool {
 // all makes every use timed.
 func (s *sampling) all() { s.part.Store(everySample) }
 
-// weight returns how many leases the next timed one stands for. Unless all are
-// wanted, it makes samples rarer if they come too fast.
-func (s *sampling) weight(now int64, all bool) uint64 {
+// rare returns for how many leases the next timed one stands, as the power of
+// two. Unless all are wanted, it makes samples rarer if they come too fast.
+func (s *sampling) rare(now int64, all bool) uint8 {
 	part := s.part.Load()
 	if !all && s.at != 0 && now-s.at < sampleGap && part > fewSamples {
 		s.part.Store(part >> 1)
 	}
 	s.at = now
-	return 1 << bits.LeadingZeros64(part)
+	return uint8(bits.LeadingZeros64(part))
 }
 
 // more makes samples more frequent if they are rare.

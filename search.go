@@ -81,7 +81,7 @@ func (f *search[T]) takeHinted(t *table[T], first int) (*handle[T], word) {
 		// The first head is looked at twice: from first's bit on, and at the
 		// end for the bits before it.
 		h := (from/64 + k) % len(t.heads)
-		some := t.heads[h].Load()
+		some := t.heads[h].load()
 		switch k {
 		case 0:
 			some &= ^uint64(0) << (from % 64)

@@ -14,19 +14,7 @@ const (
 	Never   time.Duration = -1 // for durations: without end, or not at all
 	Always  time.Duration = -2 // for CheckAfter: every time
 	NoLimit int           = -1 // for counts
-)
-
-// LostPolicy says what happens to a connection whose Conn was forgotten
-// without a Push.
-type LostPolicy int
-
-const (
-	// LostClose reports and closes a lost connection, which frees its slot.
-	// If a holder keeps only the resource and drops the Conn, the connection
-	// looks lost after about two seconds: keep the Conn, or Detach.
-	LostClose LostPolicy = iota
-	// LostReport only reports a lost connection. Its slot stays held.
-	LostReport
+	NoQueue int           = -2 // for MaxWaiting: nobody waits for a holder
 )
 
 // Settings are the limits, timeouts and options of a pool. [Pool.Configure]
@@ -38,9 +26,8 @@ const (
 // of MaxLifetime. When many connections are due at the same time, the last of
 // them close some looks later.
 //
-// Settings can be read from JSON: see [Settings.UnmarshalJSON]. In a larger
-// struct, make them a named field: embedded Settings would read the whole JSON
-// object.
+// The program in examples/reload reads Settings from JSON, with durations such as
+// "90s".
 type Settings struct {
 	// Size is the maximum number of open connections. Required.
 	Size int
@@ -86,35 +73,85 @@ type Settings struct {
 
 	// ReconnectSleep is the upper bound of the first pause between two tries.
 	// Each pause is random up to its bound, and the bound doubles with each
-	// try, up to an hour. While the server is down, ReconnectSleep is also
-	// the first pause of the prober, whose pauses grow up to 30 s.
+	// try, up to MaxReconnectSleep. While the server is down, ReconnectSleep
+	// is also the first pause between two tries of the prober.
 	// Default: 1 s.
 	ReconnectSleep time.Duration
 
+	// MaxReconnectSleep is the longest pause between two tries while somebody
+	// asks for a connection: while the server is down, a Pop gets no error of
+	// a try that ended longer ago; it has the server tried, and waits for the
+	// result. The pauses of tries that only MinIdle or a Refresh wants grow
+	// up to 30 s. A ReconnectSleep that is longer is cut to it.
+	// Default: 2 s.
+	MaxReconnectSleep time.Duration
+
+	// WaitWhileDown lets Pops wait while the server is down, instead of
+	// failing at once, until the outage is older than this. It began with the
+	// first open that failed. WaitTimeout and the ctx may end the wait sooner,
+	// and after a Permanent error nobody waits. Default: 0, no wait.
+	WaitWhileDown time.Duration
+
 	// CheckAfter is how long a connection may be idle and still be lent
-	// without a Check. Default: 5 s. Always: check before every use, unless
+	// without a Check, also if the process was stopped or the machine
+	// suspended meanwhile. For one that had been idle for less than two seconds
+	// before that, see [Pool.Suspect]. Default: 5 s. Always: check before every use, unless
 	// the connection was just opened or reset; each Pop then costs a round
 	// trip. Never: connections are lent without a Check.
 	CheckAfter time.Duration
 
-	// CheckTimeout bounds one Check. It also bounds the total time that one
-	// Pop may spend on connections whose Check fails. Default: 1 s.
+	// CheckTimeout bounds one Check. It is also the pool's budget for Checks that
+	// fail: when those for waiting Pops have failed for so long since one last
+	// succeeded, Pops wait for no further Check of a suspected connection, and new
+	// connections are opened in place of these. Default: 1 s.
 	CheckTimeout time.Duration
 
 	// MaxWaiting is the maximum number of goroutines that wait at once, for a
 	// push or for an open. A Pop beyond it gets ErrTooManyWaiting at once.
-	// Default: NoLimit.
+	// NoQueue: as many as there are connections that nobody holds, so a Pop may
+	// wait for an open, but not for a holder. Default: NoLimit.
 	MaxWaiting int
+
+	// RefuseLate refuses a Pop at once with ErrTooLate if it could not be served
+	// early enough: if those before it would keep the connections busy until
+	// its ctx had no time left for a typical use. The estimate is made from
+	// recent uses of Pops with a deadline. Without RefuseLate such a Pop waits
+	// and is served when nobody else wants the connection. Default: off.
+	RefuseLate bool
+
+	// MaxQueueDelay bounds the time in the queue of Pops whose ctx has no
+	// deadline, by CoDel: while every Pop waits for longer than this, for a
+	// tenth of a second or more, those that have waited for longer get
+	// ErrTooLate when their turn comes. A burst that passes refuses nobody.
+	// Default: Never.
+	MaxQueueDelay time.Duration
 
 	// LeakAfter is how long a connection may be held before its holder is
 	// logged and counted as a leak, once per lease. With TrackHolders, the
 	// log contains the stack of its Pop. Default: Never.
 	LeakAfter time.Duration
 
-	// TrackHolders records the stack and the goroutine number of each Pop,
-	// for errors, logs and Connections, which name holders. It adds 3 to 20
-	// microseconds to each Pop, depending on the depth of the stack.
+	// TrackHolders records the stack of each Pop, for errors, logs and
+	// Connections, which name holders. It adds 1 to 3 µs to each Pop. Default:
+	// off.
 	TrackHolders bool
+
+	// TrackGoroutines records the number of the goroutine of each Pop, for the
+	// same places, and lets a Pop that waits for its own goroutine's connections
+	// say so. It adds 5 to 50 µs to each Pop, the more the deeper its stack,
+	// which the runtime writes out whole. Default: off.
+	TrackGoroutines bool
+
+	// ProfileHolders adds each holder to the profile "pools" of runtime/pprof,
+	// whose stacks begin with the function that called the pool. It adds 5 to
+	// 15 µs to each Pop. Default: off.
+	ProfileHolders bool
+
+	// FailUnfinished makes Use, Push and PushErr return ErrUnfinished if the use
+	// left something unfinished, such as an open transaction. Use, Use2 and Group.Use
+	// prefer the error of their function. It needs a Connector.Unfinished, and does
+	// nothing without one. Default: off; it is logged, told and counted.
+	FailUnfinished bool
 
 	// KeepAlive is how long a connection may be idle before it is checked in
 	// the background. The check repeats at this interval, so that NATs and
@@ -142,9 +179,11 @@ type Settings struct {
 	// calls free their slots; further ones keep theirs.
 	Strict bool
 
-	// Lost says what happens to connections whose Conn was forgotten.
-	// Default: LostClose.
-	Lost LostPolicy
+	// KeepLost only reports a connection whose Conn was forgotten without a Push.
+	// Its slot stays held. Default: it is also closed, which frees its slot. If a
+	// holder keeps only the resource and drops the Conn, the connection looks lost
+	// after about two seconds: keep the Conn, or Detach.
+	KeepLost bool
 }
 
 const (
@@ -169,8 +208,13 @@ func (s *Settings) complete(checks bool) error {
 		switch {
 		case *value == 0:
 			*value = normal
+		case *value == NoQueue && field == "MaxWaiting":
 		case *value < 0 && *value != NoLimit:
-			fault(field, "is %d; give a positive number, 0 for the default, or pools.NoLimit", *value)
+			more := ""
+			if field == "MaxWaiting" {
+				more = " or pools.NoQueue"
+			}
+			fault(field, "is %d; give a positive number, 0 for the default, or pools.NoLimit%s", *value, more)
 		}
 	}
 	count("MaxWaiting", &s.MaxWaiting, NoLimit)
@@ -195,7 +239,12 @@ func (s *Settings) complete(checks bool) error {
 	duration("IdleTimeout", &s.IdleTimeout, 10*time.Minute, Never)
 	duration("OpenTimeout", &s.OpenTimeout, 10*time.Second)
 	duration("ReconnectSleep", &s.ReconnectSleep, time.Second)
+	duration("MaxReconnectSleep", &s.MaxReconnectSleep, 2*time.Second)
+	if s.WaitWhileDown != 0 {
+		duration("WaitWhileDown", &s.WaitWhileDown, 0)
+	}
 	duration("CheckAfter", &s.CheckAfter, 5*time.Second, Never, Always)
+	duration("MaxQueueDelay", &s.MaxQueueDelay, Never, Never)
 	duration("CheckTimeout", &s.CheckTimeout, time.Second)
 	duration("LeakAfter", &s.LeakAfter, Never, Never)
 	duration("KeepAlive", &s.KeepAlive, Never, Never)
@@ -210,11 +259,11 @@ func (s *Settings) complete(checks bool) error {
 			fault("KeepAlive", "is %v, %s", s.KeepAlive, remedy)
 		}
 	}
-	if s.Lost != LostClose && s.Lost != LostReport {
-		fault("Lost", "is %d; give pools.LostClose or pools.LostReport", s.Lost)
-	}
 	return errors.Join(faults...)
 }
+
+// alwaysChecks reports whether each connection is checked before it is lent.
+func (s *Settings) alwaysChecks() bool { return s.CheckAfter == Always }
 
 func nameOf(d time.Duration) string {
 	switch d {

@@ -23,7 +23,7 @@ var errCloseWait = fmt.Errorf("waited for %v (the ctx has no deadline)", closeWa
 // connections, or in an Observer or a Logger, blocks until ctx ends.
 func (p *Pool[T]) Close(ctx context.Context) error {
 	if !p.gate.has(gateMade) {
-		return ErrZero
+		return errZeroPool
 	}
 	var enough <-chan time.Time
 	if _, bounded := ctx.Deadline(); !bounded {
@@ -31,9 +31,7 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 		defer timer.Stop()
 		enough = timer.C
 	}
-	if p.beginClose() {
-		p.calls.endOpens(ErrClosed)
-	}
+	p.beginClose().end(ErrClosed)
 	ended := p.awaitEnd(ctx, enough)
 	still := p.left()
 	switch {
@@ -73,12 +71,13 @@ func (p *Pool[T]) awaitEnd(ctx context.Context, enough <-chan time.Time) error {
 	return nil
 }
 
-// beginClose is what the first Close does. It reports whether it was the first.
-func (p *Pool[T]) beginClose() bool {
+// beginClose is what the first Close does. It returns the scope of the opens,
+// which the caller ends.
+func (p *Pool[T]) beginClose() *scope {
 	p.lock()
 	defer p.unlock()
 	if p.closed {
-		return false
+		return p.calls.scope
 	}
 	p.closed = true
 	p.gate.set(gateClosed, true)
@@ -87,7 +86,7 @@ func (p *Pool[T]) beginClose() bool {
 	p.collectedAt = 0  // a collection may be asked for again, for Close
 	p.pace.up(p.now()) // a closed pool is not down: nothing probes any more
 	p.settle()
-	return true
+	return p.calls.scope
 }
 
 // leftover is what has not come back when a Close returns.
@@ -117,7 +116,7 @@ func (p *Pool[T]) left() *leftover[T] {
 		switch w := s.word.load(); {
 		case w.state() == vacant, w.state() == hung:
 		case w.lent(), w.state() == returning:
-			l.held = append(l.held, glimpse[T]{conn: s.conn, taker: s.takerOf(w)})
+			l.held = append(l.held, s.glance(l.now))
 		default:
 			l.busy++
 		}
@@ -131,13 +130,10 @@ func (p *Pool[T]) left() *leftover[T] {
 
 // err describes what is left.
 func (l *leftover[T]) err(pool string, why error) *CloseError {
-	e := &CloseError{Pool: pool, Busy: l.busy, Telling: l.telling, Err: why}
+	e := &CloseError{Pool: pool, Err: why, busy: l.busy, telling: l.telling}
+	texts := make(stackTexts)
 	for _, g := range l.held {
-		h := Holder{ID: connectionID(pool, g.conn.number)}
-		if g.taker != nil {
-			h.Goroutine, h.Stack = g.taker.goroutine, g.taker.text()
-		}
-		e.Held = append(e.Held, h)
+		e.Held = append(e.Held, g.connection(pool, l.now, texts))
 	}
 	for _, c := range l.hang {
 		e.Abandoned = append(e.Abandoned, fmt.Sprintf("%s for %v", c.kind, time.Duration(l.now-c.since).Round(time.Millisecond)))

@@ -34,6 +34,7 @@ type side struct {
 	allowed int  // how many may be open
 	limit   int  // how many may have been since the last rest
 	before  pools.Stats
+	need    time.Duration // the most time that a waiter ever had to have left
 
 	// What the pool's counters must say.
 	misused, detached, collected uint64
@@ -44,11 +45,18 @@ type side struct {
 	observed map[pools.EventKind]uint64
 	everyUse bool      // Popped is observed
 	changed  time.Time // when Configure was last called, or came back
+	gaveUp   bool      // a Refresh or RevokeAll may have given up opens
 }
 
 // weather is how likely it is, out of a thousand, that a call of the server
 // does something else than to succeed at once.
-type weather struct{ fails, slow, late, deaf, panics, exits, uses int }
+type weather struct {
+	fails, slow, late, deaf, panics, exits, uses int
+
+	full   bool // the server grants fewer than Size: opens beyond that fail
+	hollow bool // connections that were opened break at their first use
+	wrong  bool // opens that fail do so for good
+}
 
 var weathers = []weather{
 	{},
@@ -58,6 +66,9 @@ var weathers = []weather{
 	{late: 300, slow: 300},
 	{deaf: 500},
 	{fails: 100, slow: 400, late: 50, deaf: 20, panics: 30, exits: 30, uses: 100},
+	{slow: 500, full: true},
+	{slow: 500, hollow: true},
+	{fails: 700, slow: 200, wrong: true},
 }
 
 // begin makes the side's pool.
@@ -74,7 +85,7 @@ func (s *side) begin() {
 		Size: size, ReconnectAttempts: 1 + r.IntN(3), ReconnectSleep: s.ticks(r, 20),
 		OpenTimeout: timeout(500), CheckTimeout: timeout(100),
 		ResetTimeout: timeout(100), CloseTimeout: timeout(100),
-		Strict: r.IntN(2) == 0, Lost: pools.LostPolicy(r.IntN(4) / 3),
+		Strict: r.IntN(2) == 0, KeepLost: r.IntN(4) == 3,
 	}
 	server := poolstest.NewServer(s.t, 0)
 	options := s.options[:0:0]
@@ -88,6 +99,23 @@ func (s *side) begin() {
 	}
 	if r.IntN(3) == 0 {
 		server.IsDirty = func(resource) bool { return false }
+	}
+	if r.IntN(3) == 0 {
+		server.IsGone = func(r resource) error {
+			if r.Number%4 == 0 {
+				return errGone
+			}
+			return nil
+		}
+	}
+	if r.IntN(3) == 0 {
+		server.IsUnfinished = func(r resource) error {
+			if r.Number%3 == 0 {
+				return errLeft
+			}
+			return nil
+		}
+		settings.FailUnfinished = r.IntN(2) == 0
 	}
 	*s = side{simulation: s.simulation, name: s.name, server: server, options: options, allowed: size}
 	s.weather = weathers[0]
@@ -127,7 +155,7 @@ func (s *side) change(settings *pools.Settings) {
 	maybe := func(n int) time.Duration {
 		return []time.Duration{0, pools.Never, s.ticks(r, n) + s.unit}[r.IntN(3)]
 	}
-	switch r.IntN(13) {
+	switch r.IntN(15) {
 	case 0, 1, 2:
 		settings.Size = 1 + r.IntN(2*settings.Size)
 		if settings.Size > 80 {
@@ -157,9 +185,16 @@ func (s *side) change(settings *pools.Settings) {
 		settings.MaxOpensPerSecond = []int{0, 1 + r.IntN(20*int(time.Second/s.unit)/100)}[r.IntN(2)]
 	case 11:
 		settings.WaitTimeout = []time.Duration{0, s.ticks(r, 500) + s.unit}[r.IntN(2)]
-		settings.MaxWaiting = []int{0, 1 + r.IntN(5)}[r.IntN(2)]
+		settings.MaxWaiting = []int{0, 1 + r.IntN(5), pools.NoQueue}[r.IntN(3)]
 	case 12:
 		settings.TrackHolders = r.IntN(4) == 0
+		settings.TrackGoroutines, settings.ProfileHolders = settings.TrackHolders, settings.TrackHolders
+	case 13:
+		settings.MaxReconnectSleep = s.ticks(r, 50) + s.unit
+		settings.WaitWhileDown = []time.Duration{0, s.ticks(r, 500) + s.unit}[r.IntN(2)]
+	case 14:
+		settings.RefuseLate = r.IntN(2) == 0
+		settings.MaxQueueDelay = maybe(100)
 	}
 }
 
@@ -167,8 +202,11 @@ func (s *side) change(settings *pools.Settings) {
 func (s *side) fault(open bool) poolstest.Fault {
 	return func(ctx context.Context) error {
 		s.mu.Lock()
-		w := s.weather
+		w, granted := s.weather, (s.allowed+1)/2
 		s.mu.Unlock()
+		if open && w.full && s.server.IsOpen() >= granted {
+			return errRefused
+		}
 		r := s.chance(uint64(s.name[0]))
 		n, short, long, longest := r.IntN(1000), s.rounds(r, 20), s.rounds(r, 400), s.rounds(r, 1000)
 		is := func(likely int) bool {
@@ -176,7 +214,9 @@ func (s *side) fault(open bool) poolstest.Fault {
 			return n < 0
 		}
 		switch {
-		case is(w.fails):
+		case is(w.fails) && w.wrong:
+			return pools.Permanent(errRefused)
+		case n < 0:
 			return errRefused
 		case is(w.slow):
 			return s.delay(ctx, short, open)
@@ -198,8 +238,12 @@ func (s *side) fault(open bool) poolstest.Fault {
 func (s *side) delay(ctx context.Context, d time.Duration, open bool) error {
 	instant := time.Since(s.began) % round
 	err := poolstest.Delay(d)(ctx)
-	if end, _ := ctx.Deadline(); open && err != nil && time.Now().Before(end) && !errors.Is(context.Cause(ctx), pools.ErrClosed) {
-		s.t.Errorf("an open was cancelled: %v", context.Cause(ctx))
+	cause := context.Cause(ctx)
+	s.mu.Lock()
+	given := errors.Is(cause, pools.ErrClosed) || s.gaveUp && errors.Is(cause, pools.ErrGivenUp)
+	s.mu.Unlock()
+	if end, _ := ctx.Deadline(); open && err != nil && time.Now().Before(end) && !given {
+		s.t.Errorf("an open was cancelled: %v", cause)
 	}
 	if err != nil {
 		s.sleepUntil(instant)
@@ -212,7 +256,7 @@ func (s *side) callBack() {
 	if conn, ok := s.pool.TryPop(); ok {
 		s.lent(1)
 		s.try(conn.Resource().Do(nil))
-		s.try(conn.Push(), pools.ErrRevoked)
+		s.try(conn.Push(), pools.ErrRevoked, errLeft)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -222,6 +266,14 @@ func (s *side) callBack() {
 	_, _ = s.pool.Stats(), s.pool.Available()
 	for range s.pool.Connections() {
 	}
+}
+
+// breaks reports whether a use of a connection breaks it, because the server has
+// closed it.
+func (s *side) breaks(uses int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.weather.hollow && uses == 1
 }
 
 func (s *side) lent(n uint64) {
@@ -282,7 +334,7 @@ func (s *side) finish() {
 	s.pool.Resume()
 	synctest.Wait()
 	s.try(s.pool.Configure(func(c *pools.Settings) {
-		*c = pools.Settings{Size: c.Size, Strict: c.Strict, Lost: c.Lost, Logger: c.Logger, Observer: c.Observer, WaitTimeout: time.Hour,
+		*c = pools.Settings{Size: c.Size, Strict: c.Strict, KeepLost: c.KeepLost, Logger: c.Logger, Observer: c.Observer, WaitTimeout: time.Hour,
 			OpenTimeout: c.OpenTimeout, CheckTimeout: c.CheckTimeout, ResetTimeout: c.ResetTimeout, CloseTimeout: c.CloseTimeout}
 	}), pools.ErrClosed)
 	synctest.Wait()
@@ -291,7 +343,7 @@ func (s *side) finish() {
 		for _, l := range append(s.held, s.forgotten...) {
 			if !l.lost {
 				l.stop()
-				s.try(l.conn.Push(), pools.ErrRevoked)
+				s.try(l.conn.Push(), pools.ErrRevoked, errLeft)
 				synctest.Wait()
 			}
 		}
@@ -321,7 +373,7 @@ func (s *side) popAll() {
 	var all []pools.Conn[resource]
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for range s.pool.Size() {
+	for range s.pool.Settings().Size {
 		conn, err := s.pool.Pop(ctx)
 		for errors.Is(err, pools.ErrOpenFailed) && ctx.Err() == nil { // the prober comes within a minute
 			time.Sleep(s.ticks(s.r, 1000))
@@ -336,7 +388,7 @@ func (s *side) popAll() {
 	}
 	for _, conn := range all {
 		conn.Resource().End()
-		s.try(conn.Push())
+		s.try(conn.Push(), errLeft)
 		synctest.Wait()
 	}
 }

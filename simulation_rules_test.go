@@ -46,18 +46,38 @@ func (s *side) harvest() {
 	})
 }
 
-// inOrder: who was served had waited longest, but for the bounded time of a
-// race.
+// inOrder: who was served had waited longest, but for the bounded time of a race.
+// Only one whose deadline is earlier may overtake, and one for one; but anybody
+// may overtake one that had no time left for a typical use.
 func (s *side) inOrder() {
 	if s.longest > 0 {
 		return
 	}
+	const slack = 4 // turns of waiters whose ctx ended at that instant
+	s.need = max(s.need, pools.Need(s.pool))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, p := range s.pops {
-		for _, older := range s.pops[:i] {
-			if p.over && p.lease != nil && !older.over && older.ctx.Err() == nil && p.ended.Sub(older.began) > time.Millisecond {
-				s.t.Errorf("%s: pop %d was served before %d, which had waited for %v", s.name, p.number, older.number, p.ended.Sub(older.began))
+		if p.compared || !p.over || p.lease == nil {
+			continue
+		}
+		p.compared = true
+		for k, other := range s.pops {
+			if other.over || other.ctx.Err() != nil || p.ended.Sub(other.began) <= time.Millisecond {
+				continue
+			}
+			if !other.deadline.IsZero() && other.deadline.Sub(p.ended) < s.need {
+				continue // it may have been passed over
+			}
+			if i < k {
+				other.older++
+				continue
+			}
+			other.younger++
+			urgent := !p.deadline.IsZero() && (other.deadline.IsZero() || p.deadline.Before(other.deadline))
+			if !urgent || other.younger > other.older+slack {
+				s.t.Errorf("%s: pop %d (until %v) was served before %d (until %v), which had waited for %v and was overtaken by %d, while %d were older",
+					s.name, p.number, p.deadline, other.number, other.deadline, p.ended.Sub(other.began), other.younger, other.older)
 			}
 		}
 	}
@@ -114,18 +134,19 @@ func (s *side) counts() {
 		wrong(c[0] > c[1], "a counter has fallen")
 	}
 	closed := uint64(0)
-	for reason, n := range st.ClosedBy.All() {
+	for reason, n := range st.ClosedBy {
 		closed += n
 		wrong(was.ClosedBy[reason] > n, "a reason's counter has fallen")
 	}
 	wrong(closed != st.Closed, "the reasons do not add up")
 	for kind, n := range map[pools.EventKind]uint64{
 		pools.EventOpened: st.Opened, pools.EventOpenFailed: st.OpenErrors, pools.EventClosed: st.Closed, pools.EventHung: st.Abandonments,
-		pools.EventLost: st.Lost, pools.EventMisused: st.Misused, pools.EventLeaked: st.Leaks,
+		pools.EventLost: st.Lost, pools.EventMisused: st.Misused, pools.EventUnfinished: st.Unfinished, pools.EventLeaked: st.Leaks,
 	} {
 		// Who is held up before it tells may not have told yet.
 		wrong(s.observed[kind] > n || s.observed[kind] < n && s.longest == 0, "not all was observed: "+string(kind))
 	}
+	wrong(s.observed[pools.EventReturned] > st.Leaks, "more leaks came back than there were")
 	wrong(s.observed[pools.EventPopped] > st.Leases || s.observed[pools.EventPushed] > s.observed[pools.EventPopped], "more was observed than happened")
 	wrong(st.Wait.Count != st.Waits || st.Open.Count > st.Opened, "a histogram counts something else")
 	// After a smaller Size what is out comes back later; what is open may

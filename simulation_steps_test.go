@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"testing/synctest"
@@ -21,6 +22,10 @@ type pop struct {
 	cancel   context.CancelFunc
 	began    time.Time
 	deadline time.Time // zero: none
+
+	// How many were served while it had waited for more than a millisecond.
+	older, younger int
+	compared       bool // it was counted for the others
 
 	// Under the simulation's mu.
 	over  bool
@@ -65,11 +70,14 @@ func (s *side) ops() []operation {
 		{4, "pause", s.opPause},
 		{6, "resume", s.opResume},
 		{3, "revoke", s.opRevoke},
+		{4, "revoke some", s.opRevokeSome},
 		{4 * calm, "detach", s.opDetach},
 		{4, "forget", s.opForget},
 		{2, "collect", s.opCollect},
 		{12, "weather", s.opWeather},
 		{5, "look", s.opLook},
+		{2, "suspect", s.opSuspect},
+		{2, "stop", s.opStop},
 		{1, "close", s.opClose},
 		{2, "begin", s.opBegin},
 	}
@@ -156,7 +164,7 @@ func (s *side) popError(ctx context.Context, err error) string {
 	if errors.Is(err, context.DeadlineExceeded) != (ctx.Err() == context.DeadlineExceeded && e.Err == ctx.Err()) {
 		s.t.Errorf("%s: the ctx is %v, the error %v", s.name, ctx.Err(), err)
 	}
-	for _, reason := range []error{pools.ErrPaused, pools.ErrClosed, pools.ErrTooManyWaiting, pools.ErrOpenFailed, pools.ErrWaitTimeout} {
+	for _, reason := range []error{pools.ErrPaused, pools.ErrClosed, pools.ErrTooManyWaiting, pools.ErrTooLate, pools.ErrOpenFailed, pools.ErrWaitTimeout} {
 		if errors.Is(err, reason) {
 			return reason.Error()
 		}
@@ -198,6 +206,9 @@ func (s *side) opEnd() string {
 	l.stop()
 	how := s.r.IntN(8)
 	told := someError(s.r)
+	if s.breaks(l.conn.Uses()) {
+		how, told = 1, io.EOF
+	}
 	s.ended = append(s.ended, l.conn)
 	if len(s.ended) > 8 {
 		s.ended = slices.Delete(s.ended, 0, 1)
@@ -214,7 +225,7 @@ func (s *side) opEnd() string {
 		default:
 			err = l.conn.Push()
 		}
-		s.try(err, pools.ErrRevoked)
+		s.try(err, pools.ErrRevoked, errLeft)
 		return fmt.Sprint(l.number, " ", err)
 	})
 }
@@ -242,7 +253,7 @@ func (s *side) opEndAgain() string {
 			_, err = conn.Detach()
 		case 4:
 			if foreign != s.pool {
-				if err := foreign.Push(conn); !errors.Is(err, pools.ErrForeign) {
+				if err := foreign.Push(conn); !errors.Is(err, pools.ErrNotHeld) {
 					s.t.Errorf("a push into another pool: %v", err)
 				}
 			}
@@ -276,6 +287,9 @@ func (s *side) opUse() string {
 			}
 			return r.Number, nil
 		}
+		if how > 3 && s.breaks(1) {
+			how, told = 2, io.EOF // what the pool does with it is the same, whether it was the first use or not
+		}
 		if how == 3 {
 			number, err := pools.UseResult(ctx, s.pool, fn)
 			if ran {
@@ -291,16 +305,33 @@ func (s *side) opUse() string {
 		if !ran {
 			return s.popError(ctx, err)
 		}
-		if how == 2 && told != nil && err != nil && !errors.Is(told, err) || how > 2 && err != nil {
+		if how == 2 && told != nil && err != nil && !errors.Is(told, err) || how > 2 && err != nil && !errors.Is(err, pools.ErrUnfinished) {
 			s.t.Errorf("a Use's function returned %v, and Use %v", told, err)
 		}
 		return fmt.Sprint(number, " ", err)
 	})
 }
 
+// inTurn is a ctx that holds up each Pop for a moment. Two that got their first
+// connection at one instant do not ask for the second at one instant, then.
+type inTurn struct {
+	context.Context
+	await func()
+}
+
+func (c inTurn) Err() error {
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	c.await()
+	return c.Context.Err()
+}
+
 // opUseBoth uses a connection of each pool, in either order.
 func (s *side) opUseBoth() string {
 	ctx, cancel := s.patience(true)
+	turn := time.Duration(s.jobs*8+5) % round
+	ordered := inTurn{ctx, func() { s.sleepUntil(turn) }}
 	a, b := s.sides[0], s.sides[1]
 	if s.r.IntN(2) == 0 {
 		a, b = b, a
@@ -333,11 +364,11 @@ func (s *side) opUseBoth() string {
 		}
 		var err error
 		if grouped {
-			err = s.group.Use(ctx, []string{a.name, b.name}, func(r pools.Resources) error {
+			err = s.group.Use(ordered, []string{a.name, b.name}, func(r pools.Resources) error {
 				return fn(pools.Of[resource](r, a.name), pools.Of[resource](r, b.name))
 			})
 		} else {
-			err = pools.Use2(ctx, one, two, fn)
+			err = pools.Use2(ordered, one, two, fn)
 		}
 		if !ran {
 			return s.popError(ctx, err)
@@ -407,7 +438,7 @@ func (s *side) opConfigureBoth() string {
 
 func (s *side) opFill() string {
 	ctx, cancel := s.patience(true)
-	n := s.r.IntN(s.pool.Size() + 1)
+	n := s.r.IntN(s.pool.Settings().Size + 1)
 	return s.job("fill", func() string {
 		defer cancel()
 		return fmt.Sprint(n, " ", reason(s.pool.Fill(ctx, n)))
@@ -419,6 +450,7 @@ func (s *side) opRefresh() string {
 	over := s.ticks(s.r, 100)
 	return s.job("refresh", func() string {
 		defer cancel()
+		s.givesUp()
 		return reason(s.pool.Refresh(ctx, over))
 	})
 }
@@ -440,7 +472,35 @@ func (s *side) opResume() string {
 }
 
 func (s *side) opRevoke() string {
-	return s.job("revoke", func() string { return fmt.Sprint(s.pool.RevokeAll()) })
+	return s.job("revoke", func() string {
+		s.givesUp()
+		return fmt.Sprint(s.pool.RevokeAll())
+	})
+}
+
+func (s *side) givesUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gaveUp = true
+}
+
+// opRevokeSome revokes the leases of some connections: of one that is held, of
+// one that the program may have given back, and of one that there is not.
+func (s *side) opRevokeSome() string {
+	ids := []string{"nothing"}
+	if len(s.held) > 0 {
+		ids = append(ids, s.held[s.r.IntN(len(s.held))].conn.ID())
+	}
+	if len(s.ended) > 0 {
+		ids = append(ids, s.ended[s.r.IntN(len(s.ended))].ID())
+	}
+	return s.job("revoke some", func() string {
+		n := s.pool.Revoke(ids...)
+		if n >= len(ids) {
+			s.t.Errorf("%s: Revoke of %q ended %d leases", s.name, ids, n)
+		}
+		return fmt.Sprint(n)
+	})
 }
 
 func (s *side) opDetach() string {
@@ -477,7 +537,7 @@ func (s *side) opForget() string {
 // that nothing but their Conn keeps. Until then the program keeps the Conns,
 // so that a collection that comes by itself finds nothing.
 func (s *side) opCollect() string {
-	if s.pool.Settings().Lost != pools.LostClose || s.longest > 0 && s.working() > 0 {
+	if s.pool.Settings().KeepLost || s.longest > 0 && s.working() > 0 {
 		return " nothing" // they would be out for ever, or somebody just has them in hand
 	}
 	var found []int
@@ -489,10 +549,7 @@ func (s *side) opCollect() string {
 		l.conn, l.lost = pools.Conn[resource]{}, true
 		s.collected++
 		found = append(found, l.number)
-		for range 1000 {
-			if l.known.Lost() {
-				break
-			}
+		for lasts := patience(); !l.known.Lost() && lasts(); {
 			runtime.GC()
 		}
 		if !l.known.Lost() {
@@ -510,6 +567,22 @@ func (s *side) opWeather() string {
 	s.stormy = s.stormy || s.weather.deaf > 0
 	s.raise(0)
 	return fmt.Sprint(" ", n)
+}
+
+func (s *side) opSuspect() string {
+	return s.job("suspect", func() string { s.pool.Suspect(); return "" })
+}
+
+// opStop is a process that was stopped, as far as the keeper can tell, or a
+// machine that was suspended. In fair weather a connection that was idle for
+// long before is lent only within its times then.
+func (s *side) opStop() string {
+	d := s.ticks(s.r, 2000)
+	if s.r.IntN(2) == 0 {
+		pools.Suspend(d + time.Second)
+	}
+	pools.HoldKeeper(s.pool, d)
+	return fmt.Sprint(" ", d)
 }
 
 // opLook asks for all that can be seen.
@@ -536,7 +609,9 @@ func (s *side) opClose() string {
 		if err == nil {
 			return "all"
 		}
-		s.try(err, pools.ErrStillOut)
+		if !stillOut(err) {
+			s.try(err)
+		}
 		return "not all"
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 )
 
@@ -41,7 +42,7 @@ type cell struct {
 
 	kept // the keeper's notes
 
-	taker *taker // with TrackHolders; under the pool's lock
+	taker *taker // with TrackHolders and the like; under the pool's lock
 	use   timedUse
 }
 
@@ -49,7 +50,7 @@ type cell struct {
 type kept struct {
 	seen       word   // at the keeper's last look
 	seenAt     int64  // when the slot was first seen with this lease number and lent, or not lent
-	checkedAt  int64  // when the connection was last checked; 0: never
+	checkedAt  int64  // when the connection was last checked, plus calendar.slept then; 0: never
 	refreshAt  int64  // when a Refresh wants it replaced; 0: no Refresh does
 	generation uint64 // refresh generation when its open began (the first is 1); 0: no connection
 	reported   uint64 // the lease that was last reported as a leak
@@ -63,14 +64,17 @@ func (k *kept) sinceSeen(w word) bool {
 }
 
 // connection is a resource in its slot. It never changes, except for its
-// trace.
+// trace, and for seenSlept and streak, which are under the lock.
 type connection[T any] struct {
-	resource T
-	number   uint64 // process-wide, for the ID
-	openedAt int64  // on the pool's clock
-	before   uint64 // the slot's lease number when it was opened
-	trace    *trace
-	cleanup  runtime.Cleanup
+	resource  T
+	number    uint64 // process-wide, for the ID
+	openedAt  int64  // on the pool's clock
+	slept     int64  // calendar.slept at openedAt
+	seenSlept int64  // the same at slot.seenAt
+	streak    streak
+	before    uint64 // the slot's lease number when it was opened
+	trace     *trace
+	cleanup   runtime.Cleanup
 }
 
 // trace is what the garbage collector and the pool share about a connection.
@@ -100,4 +104,21 @@ var (
 
 func connectionID(pool string, number uint64) string {
 	return pool + "-" + process + "-" + strconv.FormatUint(number, 10)
+}
+
+// connectionNumber returns the number of the connection with that ID, if the ID
+// is of this process and of a pool of this name.
+func connectionNumber(pool, id string) (uint64, bool) {
+	i := strings.LastIndexByte(id, '-') + 1
+	number, err := strconv.ParseUint(id[i:], 10, 64)
+	return number, err == nil && id == connectionID(pool, number)
+}
+
+// takeOwned makes a slot that only the pool can move held by a new lease. It
+// returns what the holder gets. Under the lock.
+func (s *slot[T]) takeOwned(c *census) (*handle[T], word) {
+	w := s.word.load()
+	lease := (w + oneLease).with(held)
+	c.move(&s.cell, w, lease)
+	return s.handle.Load(), lease
 }

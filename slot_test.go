@@ -297,7 +297,7 @@ func FuzzHints(f *testing.F) {
 				if s.word.load().state() != idle {
 					continue
 				}
-				if g := s.hints.Load(); g.bits.Load()&(1<<(s.index%64)) == 0 || g.head.Load()&g.headBit == 0 {
+				if g := s.hints.Load(); g.bits.Load()&(1<<(s.index%64)) == 0 || g.head.load()&g.headBit == 0 {
 					t.Fatalf("slot %d is idle and cannot be found", s.index)
 				}
 			}

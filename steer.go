@@ -3,6 +3,7 @@ package pools
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // What an operator does while the pool runs: Configure, Pause and Resume. Refresh
@@ -17,6 +18,7 @@ import (
 type steering struct {
 	version uint64 // how often the settings were changed
 	paused  bool
+	since   int64 // when it was paused
 }
 
 // Configure changes settings while the pool runs. change modifies a copy of the
@@ -28,10 +30,10 @@ type steering struct {
 // one, surplus idle connections close at once and others when they are returned;
 // once Configure has returned, no open starts beyond the new Size. New timeouts
 // apply to calls that begin later, and a new WaitTimeout also to Pops that are
-// already waiting.
+// already waiting. If the server is down, Configure makes a try due at once.
 func (p *Pool[T]) Configure(change func(*Settings)) error {
 	if !p.gate.has(gateMade) {
-		return ErrZero
+		return errZeroPool
 	}
 	if change == nil {
 		return fieldError("Configure", "change is nil; give the function that changes the settings")
@@ -140,12 +142,12 @@ func (p *Pool[T]) stillAt(version uint64) (bool, error) {
 func (p *Pool[T]) apply(s Settings) {
 	p.settings = s
 	p.version++
-	p.gate.set(gateTracking, s.TrackHolders)
+	p.gate.set(gateTracking, p.takers.want(&s))
 	p.gate.set(gateObserving, s.Observer.wants(EventWaited))
 	if s.Observer.everyUse() {
 		p.sampling.all()
 	}
-	p.gate.set(gateCareful, p.connector.Broken != nil || p.connector.Reset != nil || p.alwaysChecks() || s.MaxUses != NoLimit)
+	p.gate.set(gateCareful, p.connector.Broken != nil || p.connector.Reset != nil || p.settings.alwaysChecks() || s.MaxUses != NoLimit)
 	if t := p.table.Load(); t == nil || len(t.slots) < s.Size {
 		p.table.Store(newTable(s.Size, t))
 		p.resize(s.Size)
@@ -153,7 +155,7 @@ func (p *Pool[T]) apply(s Settings) {
 	p.shed()
 	p.every = s.lookEvery(p.connector.Check != nil)
 	p.lackIdle = 0 // the next look computes it
-	if p.alwaysChecks() {
+	if p.settings.alwaysChecks() {
 		p.sweepIdle(stale, true)
 	}
 	p.pace.limit(p.now(), s.MaxOpensPerSecond)
@@ -161,6 +163,8 @@ func (p *Pool[T]) apply(s Settings) {
 		p.lookNoLaterThan(p.now()) // with the new times
 	}
 	if p.version > 1 {
+		p.pace.doubt(p.now())
+		p.happen(Event{Kind: EventConfigured, Count: s.Size}, nil, nil)
 		p.tellFills(nil) // Size may be less than they want
 		p.settle()       // model: resize
 		p.trim()
@@ -182,8 +186,9 @@ func (p *Pool[T]) trim() {
 // connections and can push them; running opens finish. Pause is idempotent.
 func (p *Pool[T]) Pause() { p.setPaused(true) }
 
-// Resume ends a Pause: waiters are served at once, in FIFO order. If the server
-// was down, an open is tried at once, and Pops wait for its result.
+// Resume ends a Pause: waiters are served at once, in the order in which Pops are
+// always served (see Waiting in the package's comment). If the server was down,
+// an open is tried at once, and Pops wait for its result.
 func (p *Pool[T]) Resume() { p.setPaused(false) }
 
 func (p *Pool[T]) setPaused(on bool) {
@@ -197,8 +202,13 @@ func (p *Pool[T]) setPaused(on bool) {
 	}
 	p.paused = on
 	p.gate.set(gatePaused, on)
-	if !on {
+	if on {
+		p.steering.since = p.now()
+		p.happen(Event{Kind: EventPaused}, nil, nil)
+	} else {
+		p.happen(Event{Kind: EventResumed, Took: time.Duration(p.now() - p.steering.since)}, nil, nil)
 		p.pace.doubt(p.now())
+		p.delays.restart(p.now())
 	}
 	p.tellFills(nil)
 	p.settle() // model: pause, resume

@@ -6,7 +6,7 @@ import "sync/atomic"
 type table[T any] struct {
 	slots []*slot[T]
 	hints []hints // nil for few slots
-	heads []atomic.Uint64
+	heads []mask
 }
 
 // fewSlots is the length of the longest table without hints: a search of it
@@ -23,10 +23,45 @@ const fewSlots = 64
 // bits set, after their slots point to them: a push that still used the old
 // hints made its slot idle before any of these bits could be cleared.
 type hints struct {
-	bits    atomic.Uint64
-	head    *atomic.Uint64
+	mask
+	head    *mask
 	headBit uint64
-	_       [128 - 24]byte
+	_       [128 - 32]byte
+}
+
+// mask is 64 bits that anybody may set, and a search may clear.
+type mask struct {
+	bits     atomic.Uint64
+	clearing atomic.Int64 // searches that have cleared a bit and not yet looked again
+}
+
+func (m *mask) load() uint64 { return m.bits.Load() }
+
+func (m *mask) set(bit uint64) {
+	if m.bits.Load()&bit == 0 { // model: hint_set
+		m.bits.Or(bit)
+	}
+}
+
+// clear clears a bit. The caller then looks again whether it must be set, and
+// calls looked.
+func (m *mask) clear(bit uint64) {
+	m.clearing.Add(1)
+	m.bits.And(^bit) // model: hint_clear
+}
+
+func (m *mask) looked() { m.clearing.Add(-1) }
+
+// all returns the bits, and misses none that had to be set before the call: while
+// a search looks again it returns all of them. A search that had cleared a bit
+// before the first load has set it again, if it had to, before the second. One
+// that clears a bit after it does no harm: the first load has seen it.
+func (m *mask) all() uint64 {
+	before := m.bits.Load()
+	if m.clearing.Load() != 0 {
+		return ^uint64(0)
+	}
+	return before | m.bits.Load()
 }
 
 // newTable makes a table of size slots that begins with the slots of old, which
@@ -44,7 +79,7 @@ func newTable[T any](size int, old *table[T]) *table[T] {
 	}
 	if size > fewSlots {
 		t.hints = make([]hints, (size+63)/64)
-		t.heads = make([]atomic.Uint64, (len(t.hints)+63)/64)
+		t.heads = make([]mask, (len(t.hints)+63)/64)
 		for i := range t.hints {
 			t.hints[i].head = &t.heads[i/64]
 			t.hints[i].headBit = 1 << (i % 64)
@@ -78,24 +113,20 @@ func (c *cell) hint() {
 }
 
 func (h *hints) mark(index int) {
-	bit := uint64(1) << (index % 64)
-	if h.bits.Load()&bit == 0 { // model: hint_set
-		h.bits.Or(bit)
-	}
-	if h.head.Load()&h.headBit == 0 {
-		h.head.Or(h.headBit)
-	}
+	h.set(1 << (index % 64))
+	h.head.set(h.headBit)
 }
 
 // some returns the bits. If none is set it clears the bit in the head.
 func (h *hints) some() uint64 {
-	some := h.bits.Load()
+	some := h.load()
 	if some == 0 {
 		pauseCall("head", lockedMaybe)
-		h.head.And(^h.headBit) // model: hint_clear
-		if some = h.bits.Load(); some != 0 {
-			h.head.Or(h.headBit)
+		h.head.clear(h.headBit)
+		if some = h.load(); some != 0 {
+			h.head.set(h.headBit)
 		}
+		h.head.looked()
 	}
 	return some
 }
@@ -103,14 +134,24 @@ func (h *hints) some() uint64 {
 // unhint clears the hint of a slot that was not idle. It reports whether the
 // slot is idle after all.
 func (h *hints) unhint(c *cell) bool {
-	h.bits.And(^(uint64(1) << (c.index % 64))) // model: hint_clear
-	if !c.idle() {
-		return false
-	}
+	pauseCall("hint_clear", lockedMaybe)
+	h.clear(1 << (c.index % 64))
+	pauseCall("hint_look_again", lockedMaybe)
 	// model: hint_look_again. Without it this slot would be idle with its bit
 	// clear, and no search would ever find it.
-	c.hint()
-	return true
+	idle := c.idle()
+	if idle {
+		c.hint()
+	}
+	h.looked()
+	return idle
+}
+
+// unhint clears the hint of a slot that is not idle, if there are hints.
+func (t *table[T]) unhint(s *slot[T]) {
+	if t.hints != nil {
+		t.hints[s.index/64].unhint(&s.cell)
+	}
 }
 
 func (c *cell) idle() bool { return c.word.load().state() == idle }
@@ -118,7 +159,7 @@ func (c *cell) idle() bool { return c.word.load().state() == idle }
 // anyIdle reports whether a search may find an idle slot.
 func (t *table[T]) anyIdle() bool {
 	for i := range t.heads {
-		if t.heads[i].Load() != 0 {
+		if t.heads[i].load() != 0 {
 			return true
 		}
 	}

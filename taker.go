@@ -6,13 +6,15 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strings"
+	"sync/atomic"
 )
 
-// taker describes the Pop that took a connection, as TrackHolders records it. It
-// never changes.
+// taker describes the Pop that took a connection, as far as TrackHolders,
+// TrackGoroutines and ProfileHolders want. It never changes.
 type taker struct {
 	lease     uint64
 	goroutine uint64
+	profiled  bool
 	depth     int
 	stack     [stackDepth]uintptr
 }
@@ -30,17 +32,71 @@ func holderProfile() *pprof.Profile {
 	return pprof.NewProfile(name)
 }
 
-// newTaker describes the Pop that calls it.
-func newTaker(lease word) *taker {
-	h := &taker{lease: lease.lease(), goroutine: goroutineID()}
-	h.depth = runtime.Callers(3, h.stack[:])
-	profile.Add(h, 3)
+// takers knows what is noted of each Pop, and counts the leases by goroutine.
+// Under the lock, except for what. Only this file writes its fields.
+type takers struct {
+	what        atomic.Uint32 // noteStack, noteGoroutine and noteProfile
+	byGoroutine map[uint64]int
+}
+
+const (
+	noteStack     uint32 = 1 << iota // TrackHolders
+	noteGoroutine                    // TrackGoroutines
+	noteProfile                      // ProfileHolders
+)
+
+// want says what is noted of the Pops that begin now, and reports whether that is
+// anything.
+func (t *takers) want(s *Settings) bool {
+	what := uint32(0)
+	if s.TrackHolders {
+		what |= noteStack
+	}
+	if s.TrackGoroutines {
+		what |= noteGoroutine
+	}
+	if s.ProfileHolders {
+		what |= noteProfile
+	}
+	t.what.Store(what)
+	return what != 0
+}
+
+func (t *takers) wants(what uint32) bool { return t.what.Load()&what != 0 }
+
+// describe describes the Pop that calls lend, its caller. Without the lock.
+func (t *takers) describe(lease word) *taker {
+	h := &taker{lease: lease.lease()}
+	if t.wants(noteGoroutine) {
+		h.goroutine = goroutineID()
+	}
+	if t.wants(noteStack | noteProfile) {
+		h.depth = runtime.Callers(3, h.stack[:])
+	}
+	if t.wants(noteProfile) {
+		h.profiled = true
+		profile.Add(h, 3+h.ownFrames())
+	}
+	if !t.wants(noteStack) {
+		h.depth, h.stack = 0, [stackDepth]uintptr{}
+	}
 	return h
 }
 
-// takers counts the tracked leases by goroutine. Under the lock. Only this file
-// writes its fields.
-type takers struct{ byGoroutine map[uint64]int }
+// ownFrames is how many frames of this package the stack begins with: the profile
+// begins with the holder's own.
+func (h *taker) ownFrames() int {
+	n := 0
+	for frames := runtime.CallersFrames(h.stack[:h.depth]); ; n++ {
+		frame, more := frames.Next()
+		if !ours(frame.Function) {
+			return n
+		}
+		if !more {
+			return 0 // all are
+		}
+	}
+}
 
 // record notes who took a slot.
 func (t *takers) record(c *cell, by *taker) {
@@ -49,7 +105,9 @@ func (t *takers) record(c *cell, by *taker) {
 	}
 	t.forget(c)
 	c.taker = by
-	t.byGoroutine[by.goroutine]++
+	if by.goroutine != 0 {
+		t.byGoroutine[by.goroutine]++
+	}
 }
 
 // forget drops the slot's taker.
@@ -58,8 +116,13 @@ func (t *takers) forget(c *cell) {
 	if by == nil {
 		return
 	}
-	profile.Remove(by)
+	if by.profiled {
+		profile.Remove(by)
+	}
 	c.taker = nil
+	if by.goroutine == 0 {
+		return
+	}
 	if t.byGoroutine[by.goroutine]--; t.byGoroutine[by.goroutine] == 0 {
 		delete(t.byGoroutine, by.goroutine)
 	}
@@ -69,7 +132,7 @@ func (t *takers) forget(c *cell) {
 // dropped.
 func (t *trace) lose() {
 	t.lost.Store(true)
-	if h := t.taker.Load(); h != nil {
+	if h := t.taker.Load(); h != nil && h.profiled {
 		profile.Remove(h) // also for a dropped pool, which removes nothing itself
 	}
 }
@@ -98,16 +161,23 @@ func goroutineID() uint64 {
 	return id
 }
 
+// ours reports whether a function is of this package, or between it and a user of
+// sqlpools.
+func ours(function string) bool {
+	return strings.HasPrefix(function, "github.com/utopia-go/pools.") ||
+		strings.HasPrefix(function, "github.com/utopia-go/pools/sqlpools.") || strings.HasPrefix(function, "database/sql.")
+}
+
 // text formats the stack as panics do: function, file and line. It begins with
 // the function of this package that the user called.
 func (h *taker) text() string {
 	var b strings.Builder
 	frames := runtime.CallersFrames(h.stack[:h.depth])
-	ours := true
+	own := true
 	for more := h.depth > 0; more; {
 		var frame runtime.Frame
 		frame, more = frames.Next()
-		if ours = ours && strings.HasPrefix(frame.Function, "github.com/utopia-go/pools."); ours {
+		if own = own && ours(frame.Function); own {
 			b.Reset()
 		}
 		fmt.Fprintf(&b, "%s\n\t%s:%d\n", frame.Function, frame.File, frame.Line)

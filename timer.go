@@ -26,11 +26,12 @@ func newTimer[T any](p *Pool[T], do func(*Pool[T])) timer {
 
 // by has the timer fire at that time, unless it is already set to fire earlier.
 func (t *timer) by(at, now int64) {
+	at = max(at, now) // or it would seem to be late
 	if t.at != 0 && t.at <= at {
 		return
 	}
 	t.at = at
-	after := time.Duration(max(at-now, 0))
+	after := time.Duration(at - now)
 	if t.timer == nil {
 		t.timer = time.AfterFunc(after, t.fire)
 	} else {

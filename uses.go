@@ -1,24 +1,43 @@
 package pools
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // timedUse is a lease whose use is being timed. Under the pool's lock.
 type timedUse struct {
 	lease  uint64 // its number; 0: none
 	from   int64
-	weight uint64 // the number of leases that it stands for
+	rare   uint8 // it stands for two to the power of this many leases
+	urgent bool  // its Pop had a deadline
+}
+
+// hurries reports whether the Pop that took conn had a deadline. The ctx's method
+// is user code: if it panics, the connection goes back.
+func hurries[T any](ctx context.Context, conn Conn[T]) bool {
+	asked := false
+	defer func() {
+		if !asked {
+			_ = conn.Push()
+		}
+	}()
+	_, ok := ctx.Deadline()
+	asked = true
+	return ok
 }
 
 // lend records and reports the beginning of a lease, if it is tracked, timed or
-// observed. since is when its Pop began to wait; 0: it did not wait.
-func (p *Pool[T]) lend(conn Conn[T], since int64) {
+// observed. urgent says that its Pop had a deadline. since is when its Pop began
+// to wait; 0: it did not wait.
+func (p *Pool[T]) lend(conn Conn[T], urgent bool, since int64) {
 	track, timed := p.gate.has(gateTracking), p.sampling.sampled(conn.handle.slot.index, conn.lease)
 	if !track && !timed {
 		return
 	}
 	var h *taker
 	if track {
-		h = newTaker(conn.lease)
+		h = p.takers.describe(conn.lease)
 	}
 	p.lock()
 	s := conn.handle.slot
@@ -27,7 +46,7 @@ func (p *Pool[T]) lend(conn Conn[T], since int64) {
 		s.conn.trace.taker.Store(h)
 	}
 	if timed && p.sampling.sampled(conn.handle.slot.index, conn.lease) { // asked again: samples may have become rarer meanwhile
-		s.use = timedUse{conn.lease.lease(), p.now(), p.sampling.weight(p.now(), p.settings.Observer.everyUse())}
+		s.use = timedUse{conn.lease.lease(), p.now(), p.sampling.rare(p.now(), p.settings.Observer.everyUse()), urgent}
 		if p.settings.Observer.wants(EventPopped) {
 			e := Event{Kind: EventPopped}
 			if since != 0 {
@@ -53,23 +72,38 @@ func (p *Pool[T]) unlockOr(undo func()) {
 	told = true
 }
 
-// useEnded records the end of a lease that lend has recorded. It returns how long
-// the use took, or less than 0 if it was not timed.
-func (p *Pool[T]) useEnded(s *slot[T], c Conn[T], at int64) int64 {
-	p.takers.forget(&s.cell)
-	if s.use.lease != c.lease.lease() {
-		return -1
+// endedUse is what is told of a use that has ended.
+type endedUse struct {
+	took   int64  // less than 0: it was not timed
+	leaked int64  // how long it lasted, at least, if it was told as leaked; 0: it was not
+	taker  *taker // with TrackHolders and the like
+}
+
+var untimed = endedUse{took: -1}
+
+// useEnded records the end of a lease that lend has recorded, or that has leaked.
+func (p *Pool[T]) useEnded(s *slot[T], c Conn[T], at int64) endedUse {
+	used := untimed
+	used.taker = s.takerOf(c.lease)
+	if s.reported == c.lease.lease() {
+		used.leaked = max(at-s.seenAt, 1)
 	}
-	used := max(at-s.use.from, 0)
-	p.useTimes.add(used, s.use.weight)
-	s.use.lease = 0
+	p.takers.forget(&s.cell)
+	if s.use.lease == c.lease.lease() {
+		used.took = max(at-s.use.from, 0)
+		p.useTimes.add(used.took, 1<<s.use.rare)
+		s.use.lease = 0
+	}
 	return used
 }
 
 // tellPushed tells an Observer of a use that has ended.
-func (p *Pool[T]) tellPushed(c Conn[T], used int64) {
-	if used >= 0 && p.settings.Observer.wants(EventPushed) {
-		p.happen(Event{Kind: EventPushed, Took: time.Duration(used)}, c.handle.conn, nil)
+func (p *Pool[T]) tellPushed(c Conn[T], used endedUse) {
+	if used.leaked > 0 {
+		p.happen(Event{Kind: EventReturned, Took: time.Duration(used.leaked)}, c.handle.conn, used.taker)
+	}
+	if used.took >= 0 && p.settings.Observer.wants(EventPushed) {
+		p.happen(Event{Kind: EventPushed, Took: time.Duration(used.took)}, c.handle.conn, nil)
 	}
 }
 

@@ -19,11 +19,12 @@ import (
 // idle connection.
 //
 // Fairness is that of sync.Mutex. While the oldest waiter is young, a push
-// wakes it to race: it stays first in the queue and polls, while running
-// goroutines may overtake it. That keeps connections busy instead of idle until
-// a sleeper is scheduled. Once it has waited for patience, the gate says
-// starving: no Pop takes the fast path, and each connection goes from its holder
-// directly to the oldest waiter, until the oldest is young again.
+// wakes the one that pick names (pick.go; with equal deadlines the oldest) to
+// race: it keeps its place and polls, while running goroutines may overtake it.
+// That keeps connections busy instead of idle until a sleeper is scheduled. Once
+// the oldest with time has waited for patience, the gate says starving: no Pop
+// takes the fast path, and each connection goes from its holder directly to the
+// waiter that pick names, until the oldest is young again.
 const (
 	patience    = int64(time.Millisecond)
 	polls       = 32 // by a woken waiter before it sleeps again
@@ -35,29 +36,24 @@ const (
 func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 	pauseBefore("announce")
 	done := ctx.Done()
+	deadline := p.deadlineOf(ctx)
+	var values context.Context
+	if p.connector.Values != nil {
+		values = p.connector.Values(ctx)
+	}
 	p.lock()
 	now := p.now()
 	if p.closed {
 		defer p.unlock()
 		return Conn[T]{}, p.failure(now, ErrClosed)
 	}
-	if most := p.settings.MaxWaiting; most != NoLimit {
-		if p.queue.len >= most {
-			// Those whose ctx has ended no longer count, even if they have not
-			// woken yet.
-			p.queue.scan(&p.visits, func(w *waiter[T]) {
-				if w != p.racer && w.ended() {
-					p.endWait(w)
-				}
-			})
-		}
-		if p.queue.len >= most {
-			defer p.unlock()
-			return Conn[T]{}, p.failure(now, ErrTooManyWaiting)
-		}
+	if err := p.refusal(deadline); err != nil {
+		defer p.unlock()
+		p.refused++
+		return Conn[T]{}, p.failure(now, err)
 	}
 	w := p.spares.get()
-	w.ctx, w.done, w.since = ctx, done, now
+	w.ctx, w.done, w.deadline, w.values, w.since = ctx, done, deadline, values, now
 	p.queue.append(w) // model: announce
 	if p.queue.len == 1 {
 		p.gate.set(gateQueueing, true)
@@ -76,8 +72,34 @@ func (p *Pool[T]) wait(ctx context.Context) (Conn[T], error) {
 	return conn, err
 }
 
+// refusal returns why a newcomer may not wait, or nil.
+func (p *Pool[T]) refusal(deadline int64) error {
+	most := p.settings.mostWaiting(&p.census, !p.gate.has(gatePaused|gateSweeping))
+	if p.queue.len >= most {
+		// Those whose ctx has ended no longer count, even if they have not woken
+		// yet.
+		p.queue.scan(&p.visits, func(w *waiter[T]) {
+			if w != p.racer && w.ended() {
+				p.endWait(w)
+			}
+		})
+	}
+	if p.queue.len >= most && !(p.settings.MaxWaiting == NoQueue && p.queue.len == 0 && p.table.Load().anyIdle()) {
+		return ErrTooManyWaiting
+	}
+	if p.settings.RefuseLate {
+		open := p.alive()
+		if !p.pace.down() {
+			open = max(open, p.settings.Size-p.in[hung]) // what is not open will be
+		}
+		return p.queue.late(deadline, p.now(), &p.need, open)
+	}
+	return nil
+}
+
 // await returns when the wait is over.
 func (p *Pool[T]) await(w *waiter[T], since int64) (Conn[T], error) {
+	urgent := w.deadline != 0
 	for {
 		select { // model: park
 		case <-w.token:
@@ -107,7 +129,7 @@ func (p *Pool[T]) await(w *waiter[T], since int64) (Conn[T], error) {
 				breathe()
 			}
 		}
-		p.lend(conn, since)
+		p.lend(conn, urgent, since)
 		return conn, nil
 	}
 }
@@ -141,7 +163,7 @@ func (p *Pool[T]) race(w *waiter[T]) (*handle[T], word) {
 	pauseBefore("race_lost")
 	p.lock()
 	p.racer, w.told = nil, false // model: race_lost
-	if p.overdue(w) {
+	if p.queue.overdue(p.now()) {
 		p.gate.set(gateStarving, true)
 	}
 	p.settle()
@@ -219,7 +241,7 @@ func (p *Pool[T]) pushed(gate uint32, lease word) {
 		p.shed()
 	}
 	if p.racer != nil && !p.closed {
-		if p.overdue(p.racer) {
+		if p.queue.overdue(p.now()) {
 			p.gate.set(gateStarving, true)
 		}
 		return
@@ -227,15 +249,18 @@ func (p *Pool[T]) pushed(gate uint32, lease word) {
 	p.passOn()
 }
 
-// passOn hands on what is idle after a push or a race to the oldest waiter: it
-// wakes it to race or, if it has waited for too long, grants it a connection.
+// passOn hands on what is idle after a push or a race: it wakes the waiter that
+// pick names to race. If the oldest has waited for too long, a settle grants.
 func (p *Pool[T]) passOn() { // model: pass_on
 	p.gate.set(gateRacing, false) // before the look: a push that saw it set has already made its slot idle
-	w := p.oldest(nil)
-	if w != nil && p.overdue(w) {
+	if p.queue.overdue(p.now()) {
 		p.gate.set(gateStarving, true)
 	}
-	if w == nil || p.gate.has(popsStop|gateShrunk) || !p.table.Load().anyIdle() {
+	var w *waiter[T]
+	if !p.gate.has(popsStop|gateShrunk) && p.table.Load().anyIdle() {
+		w = p.pick()
+	}
+	if w == nil {
 		p.settle()
 		return
 	}

@@ -12,20 +12,21 @@ const (
 	stale                  // idle, and to be checked before it is lent
 	held                   // lent
 	watched                // held, and its push must take the slow path, see keep.go
-	revoked                // held, but RevokeAll has ended the lease
+	revoked                // held, but RevokeAll or Revoke has ended the lease
 	returning              // the pool's: the lease has ended, or the slot was taken out to be closed or checked
 	checking               // Connector.Check is running
 	resetting              // Connector.Reset is running
 	closing                // Connector.Close is running
 	hung                   // an abandoned call keeps the slot
 	suspected              // stale, because another connection has failed since it was used
+	resting                // idle, and only for those who hold the lock: they look at the clock, see resting.go
 	states                 // the number of states
 )
 
 // stateNames are the states as users see them.
 var stateNames = [states]string{
 	"vacant", "opening", "idle", "stale", "held", "held", "revoked",
-	"returning", "checking", "resetting", "closing", "hung", "stale",
+	"returning", "checking", "resetting", "closing", "hung", "stale", "idle",
 }
 
 // word is one slot's state, in the low bits, with the number of its latest
@@ -64,7 +65,7 @@ func (w word) lent() bool {
 // the pool is not working on.
 func (w word) unused() bool {
 	s := w.state()
-	return s == idle || s == stale || s == suspected
+	return s == idle || s == stale || s == suspected || s == resting
 }
 
 // atomicWord is a word that goroutines change without the lock.

@@ -2,7 +2,6 @@ package amqpchan
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -17,12 +16,24 @@ import (
 // closing the channel, if it is wrong: messages, acknowledgements, and what is
 // sent with noWait. The next user gets the channel when the server has taken that.
 //
+// What the Notify methods are given is not handed to the client, whose one reader
+// waits up to 5 s for each event that nobody takes, and all channels of the
+// connection with it. A queue of up to 65,536 events is between, and drops what
+// comes beyond that. After the lease a listener may take what is queued for one
+// more second; then the rest is dropped and the listener closed.
+//
 // An exclusive queue belongs to the connection, which the channel shares with
 // others: it lasts until that ends, and not only until the channel does.
 type Channel struct {
 	*amqp.Channel
-	leave   func() error // gives its place on the connection back, once
-	changed atomic.Bool
+	dialer     *dialer
+	connection *connection
+	leave      func() // gives its place on the connection back, once
+	changed    atomic.Bool
+	broken     atomic.Bool // the pool was told so
+
+	over chan struct{} // closed when its lease has ended
+	ends sync.Once
 
 	unanswered atomic.Bool // something was sent that has no answer
 	sending    sync.Mutex  // of a message, so that latest is that of the last one
@@ -43,7 +54,7 @@ func (ch *Channel) dirty() bool {
 // reset waits until the server has taken what was sent, or has closed the
 // channel for it.
 func (ch *Channel) reset(ctx context.Context) error {
-	return within(ctx, func() error {
+	return ch.within(ctx, func() error {
 		ch.unanswered.Store(false)
 		ch.sending.Lock()
 		ch.latest = nil
@@ -58,13 +69,44 @@ func (ch *Channel) ask() error {
 	return ch.Channel.ExchangeDeclarePassive("amq.direct", "direct", true, false, false, false, nil)
 }
 
-// Close closes the channel, and its connection if it was the last there. The
-// pool does that; it is for who has detached the channel from it.
-func (ch *Channel) Close() error { return errors.Join(ch.Channel.Close(), ch.leave()) }
+// Close closes the channel. The pool does that; it is for users that have
+// detached the channel from it.
+func (ch *Channel) Close() error {
+	ch.end()
+	err := ch.Channel.Close()
+	ch.leave()
+	return err
+}
 
 // close is Close within a ctx. The client has sent its farewell before it
-// waits for the answer, so the server learns of it in any case.
-func (ch *Channel) close(ctx context.Context) error { return within(ctx, ch.Close) }
+// waits for the answer, so the server learns of it in any case, unless it does
+// not read: then it has the channel until it does, and so long this is not over.
+//
+// If the channel is as good as new, the pool wants it no more. When that was the last
+// one, the connections go too, and are waited for until ctx ends.
+func (ch *Channel) close(ctx context.Context) error {
+	unwanted := !ch.IsClosed() && !ch.changed.Load() && !ch.broken.Load()
+	done, gone := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(gone)
+		done <- ch.Close()
+		ch.dialer.hangUp(unwanted)
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		if !ch.dialer.isBlocked(ch.connection) {
+			return context.Cause(ctx)
+		}
+		err = <-done
+	}
+	select {
+	case <-gone:
+	case <-ctx.Done():
+	}
+	return err
+}
 
 // QueueDeclare is [amqp.Channel.QueueDeclare]. The channel remembers the queue
 // as the one that an empty name means.
@@ -121,6 +163,9 @@ func (ch *Channel) PublishWithDeferredConfirm(exchange, key string, mandatory, i
 // PublishWithDeferredConfirmWithContext is
 // [amqp.Channel.PublishWithDeferredConfirmWithContext].
 func (ch *Channel) PublishWithDeferredConfirmWithContext(ctx context.Context, exchange, key string, mandatory, immediate bool, msg amqp.Publishing) (*amqp.DeferredConfirmation, error) {
+	if ch.dialer.options.Consumers {
+		return nil, errConsumer
+	}
 	ch.sending.Lock()
 	defer ch.sending.Unlock()
 	sent, err := ch.Channel.PublishWithDeferredConfirmWithContext(ctx, exchange, key, mandatory, immediate, msg)
@@ -187,40 +232,50 @@ func (ch *Channel) Flow(active bool) error {
 	return ch.Channel.Flow(active)
 }
 
-// NotifyClose is [amqp.Channel.NotifyClose].
+// NotifyClose is [amqp.Channel.NotifyClose], through a queue: see [Channel].
 func (ch *Channel) NotifyClose(c chan *amqp.Error) chan *amqp.Error {
-	ch.changed.Store(true)
-	return ch.Channel.NotifyClose(c)
+	forwardTo(ch, ch.Channel.NotifyClose(make(chan *amqp.Error, 1)), c)
+	return c
 }
 
-// NotifyFlow is [amqp.Channel.NotifyFlow].
+// NotifyFlow is [amqp.Channel.NotifyFlow], through a queue: see [Channel].
 func (ch *Channel) NotifyFlow(c chan bool) chan bool {
-	ch.changed.Store(true)
-	return ch.Channel.NotifyFlow(c)
+	forwardTo(ch, ch.Channel.NotifyFlow(make(chan bool, 1)), c)
+	return c
 }
 
-// NotifyReturn is [amqp.Channel.NotifyReturn].
+// NotifyReturn is [amqp.Channel.NotifyReturn], through a queue: see [Channel].
 func (ch *Channel) NotifyReturn(c chan amqp.Return) chan amqp.Return {
-	ch.changed.Store(true)
-	return ch.Channel.NotifyReturn(c)
+	forwardTo(ch, ch.Channel.NotifyReturn(make(chan amqp.Return, 1)), c)
+	return c
 }
 
-// NotifyCancel is [amqp.Channel.NotifyCancel].
+// NotifyCancel is [amqp.Channel.NotifyCancel], through a queue: see [Channel].
 func (ch *Channel) NotifyCancel(c chan string) chan string {
-	ch.changed.Store(true)
-	return ch.Channel.NotifyCancel(c)
+	forwardTo(ch, ch.Channel.NotifyCancel(make(chan string, 1)), c)
+	return c
 }
 
-// NotifyConfirm is [amqp.Channel.NotifyConfirm].
+// NotifyConfirm is [amqp.Channel.NotifyConfirm], through a queue: see [Channel].
 func (ch *Channel) NotifyConfirm(ack, nack chan uint64) (chan uint64, chan uint64) {
-	ch.changed.Store(true)
-	return ch.Channel.NotifyConfirm(ack, nack)
+	forward(ch, ch.Channel.NotifyPublish(make(chan amqp.Confirmation, 1)), func(c amqp.Confirmation) (chan<- uint64, uint64) {
+		if c.Ack {
+			return ack, c.DeliveryTag
+		}
+		return nack, c.DeliveryTag
+	}, func() {
+		close(ack)
+		if nack != ack {
+			close(nack)
+		}
+	})
+	return ack, nack
 }
 
-// NotifyPublish is [amqp.Channel.NotifyPublish].
+// NotifyPublish is [amqp.Channel.NotifyPublish], through a queue: see [Channel].
 func (ch *Channel) NotifyPublish(confirm chan amqp.Confirmation) chan amqp.Confirmation {
-	ch.changed.Store(true)
-	return ch.Channel.NotifyPublish(confirm)
+	forwardTo(ch, ch.Channel.NotifyPublish(make(chan amqp.Confirmation, 1)), confirm)
+	return confirm
 }
 
 // NotifyStateChange is [amqp.Channel.NotifyStateChange].

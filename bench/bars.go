@@ -105,6 +105,16 @@ func (run *Run) bars() []Bar {
 		}
 	}
 	add(eventPrefix+lockShrink+", ms: beyond the floor", run.beyondFloor(lockShrink), lockLimit.Seconds()*1e3)
+	over := result(overloadScenario)
+	for _, bar := range []Bar{
+		{overloadScenario + ": useful work during it, by the capacity", over.figures(us, During), duringLimit, true},
+		{overloadScenario + ": callers that are served after it", over.figures(us, After), afterLimit, true},
+		{overloadScenario + ": recovered, s", over.figures(us, Recovered), recoveredLimit, false},
+	} {
+		if len(bar.Values) > 0 {
+			all = append(all, bar)
+		}
+	}
 	add("cold start: all begun, ms", result("cold start").figures(us, Begun), 450)
 	return all
 }

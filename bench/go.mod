@@ -4,18 +4,18 @@ go 1.26.0
 
 require (
 	github.com/gomodule/redigo v1.9.3
-	github.com/jackc/pgx/v5 v5.12.0
+	github.com/jackc/pgx/v5 v5.13.0
 	github.com/jackc/puddle/v2 v2.2.3
 	github.com/jolestar/go-commons-pool/v2 v2.1.2
 	github.com/prometheus/client_golang v1.25.0
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/shirou/gopsutil/v4 v4.26.10
-	github.com/utopia-go/pools v0.0.0
-	github.com/utopia-go/pools/internal v0.0.0-00010101000000-000000000000
-	github.com/utopia-go/pools/otelpools v0.0.0-00010101000000-000000000000
-	github.com/utopia-go/pools/pgxconn v0.0.0-00010101000000-000000000000
-	github.com/utopia-go/pools/prompools v0.0.0-00010101000000-000000000000
-	github.com/utopia-go/pools/redisconn v0.0.0-00010101000000-000000000000
+	github.com/utopia-go/pools v0.1.0
+	github.com/utopia-go/pools/internal v0.1.0
+	github.com/utopia-go/pools/otelpools v0.1.0
+	github.com/utopia-go/pools/pgxconn v0.1.0
+	github.com/utopia-go/pools/prompools v0.1.0
+	github.com/utopia-go/pools/redisconn v0.1.0
 	go.opentelemetry.io/otel/sdk/metric v1.47.0
 	gonum.org/v1/plot v0.17.0
 )
@@ -24,6 +24,7 @@ require (
 	codeberg.org/go-fonts/liberation v0.5.0 // indirect
 	codeberg.org/go-latex/latex v0.2.0 // indirect
 	codeberg.org/go-pdf/fpdf v0.11.1 // indirect
+	filippo.io/edwards25519 v1.2.0 // indirect
 	git.sr.ht/~sbinet/gg v0.7.0 // indirect
 	github.com/ajstarks/svgo v0.0.0-20211024235047-1546f124cd8b // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
@@ -32,6 +33,7 @@ require (
 	github.com/go-logr/logr v1.4.4 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/go-ole/go-ole v1.2.6 // indirect
+	github.com/go-sql-driver/mysql v1.10.1 // indirect
 	github.com/golang/freetype v0.0.0-20170609003504-e2365dfdc4a0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
@@ -54,22 +56,8 @@ require (
 	go.opentelemetry.io/otel/trace v1.47.0 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	golang.org/x/image v0.30.0 // indirect
-	golang.org/x/sync v0.23.0 // indirect
-	golang.org/x/sys v0.48.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.42.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
-
-replace github.com/utopia-go/pools => ../
-
-replace github.com/utopia-go/pools/redisconn => ../redisconn
-
-replace github.com/utopia-go/pools/pgxconn => ../pgxconn
-
-replace github.com/utopia-go/pools/amqpchan => ../amqpchan
-
-replace github.com/utopia-go/pools/internal => ../internal
-
-replace github.com/utopia-go/pools/prompools => ../prompools
-
-replace github.com/utopia-go/pools/otelpools => ../otelpools

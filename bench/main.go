@@ -1,5 +1,5 @@
 // Command bench measures pools against other ways to share resources, all in
-// one run, and writes BENCHMARKS.md and BENCHMARKS.svg.
+// one run, and writes docs/BENCHMARKS.md and its pictures.
 //
 //	go run ./bench                # all, some eighteen minutes
 //	go run ./bench -quick         # a minute's look, writes no file
@@ -65,6 +65,9 @@ type Result struct {
 	Rounds   []map[string]Sample // by rival
 	Dropped  int                 // rounds in which others used too much of the machine
 	Noisy    int                 // such rounds among Rounds, because repeating them did not help
+
+	// Series is how a scenario went over time, by rival: a figure a second.
+	Series map[string][]float64 `json:",omitempty"`
 }
 
 func main() {
@@ -73,7 +76,8 @@ func main() {
 	who := flag.String("rivals", "", "measure only the rivals whose name matches this regular `expression`; writes no report")
 	rounds := flag.Int("rounds", 7, "how often each rival is measured in each scenario (with -quick: 3)")
 	target := flag.Duration("time", 200*time.Millisecond, "how long one measurement takes, about (with -quick: 30ms)")
-	report := flag.String("o", "BENCHMARKS.md", "where the report goes, and its picture beside it; a `file` that ends in .md")
+	report := flag.String("o", "docs/BENCHMARKS.md", "where the report goes, and its picture beside it; a `file` that ends in .md")
+	overTime := flag.String("overload", "", "draw the overload over time to this `file`; a report has its own")
 	figures := flag.String("json", "", "also write all samples to this `file`")
 	flag.Parse()
 	given := make(map[string]bool)
@@ -103,6 +107,10 @@ func main() {
 		fail(fmt.Errorf("-time is %v; give 1ms to 1m", *target))
 	case !strings.HasSuffix(*report, ".md"):
 		fail(fmt.Errorf("-o is %q; give a file that ends in .md", *report))
+	case given["overload"] && !scenarioNames.MatchString(overloadScenario):
+		fail(errors.New("-overload draws a scenario that -only leaves out"))
+	case given["overload"] && toFile:
+		fail(errors.New("-overload goes with -only or -quick: a report has its own"))
 	case given["o"] && !toFile:
 		fail(errors.New("-o goes with neither -quick nor -only nor -rivals: a report tells all"))
 	}
@@ -125,10 +133,14 @@ func main() {
 		outputs = append(outputs, f)
 		return f
 	}
-	text, drawing, samples := os.Stdout, (*os.File)(nil), (*os.File)(nil)
+	text, drawing, drawingOverTime, samples := os.Stdout, (*os.File)(nil), (*os.File)(nil), (*os.File)(nil)
 	if toFile {
 		picture = strings.TrimSuffix(*report, ".md") + ".svg"
 		text, drawing = create(*report), create(picture)
+		*overTime = overloadPicture(picture)
+	}
+	if *overTime != "" {
+		drawingOverTime = create(*overTime)
 	}
 	if *figures != "" {
 		samples = create(*figures)
@@ -158,6 +170,11 @@ func main() {
 	}
 	if drawing != nil {
 		if err := run.draw(drawing); err != nil {
+			fail(err)
+		}
+	}
+	if drawingOverTime != nil {
+		if err := run.result(overloadScenario).drawOverTime(drawingOverTime); err != nil {
 			fail(err)
 		}
 	}

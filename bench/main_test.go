@@ -109,6 +109,12 @@ func TestReport(t *testing.T) {
 		Scenario: Scenario{Name: "select 1, 64", Us: "pools+pgxconn", Apart: true, Metrics: []Metric{Rate, P99}},
 		Name:     "select 1, 64", Rounds: []map[string]Sample{served(900, 1000)},
 	})
+	over := &Result{
+		Scenario: virtual[len(virtual)-1], Name: overloadScenario,
+		Rounds: []map[string]Sample{{"pools": {During: 0.5, After: 1, Recovered: 1}, "puddle": {During: 0.25, After: 1, Recovered: 4}}},
+		Series: map[string][]float64{"pools": {140, 200, 140}, "puddle": {140, 0, 140}},
+	}
+	run.Results = append(run.Results, over)
 	text := run.markdown("BENCHMARKS.svg")
 	for _, want := range []string{
 		"4 rounds of all scenarios were kept; 2 were",
@@ -123,6 +129,10 @@ func TestReport(t *testing.T) {
 		"- select 1, 64, uses/s: pgxpool 1,000; pools+pgxconn 900",
 		"| **pools+pgxconn** | 900 | 1 |  |",
 		"| pgxpool | 1,000 | 2 | 0.9 |",
+		"| overload: useful work during it, by the capacity | 0.5 | 0.5 | at least 0.9 | **not met** |",
+		"| overload: recovered, s | 1 | 1 | at most 3 | met |",
+		"| puddle | 0.25 | 1 | 4 | 0 | 2 |",
+		"(BENCHMARKS-overload.svg)",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q:\n%s", want, text)
@@ -131,5 +141,14 @@ func TestReport(t *testing.T) {
 	var svg strings.Builder
 	if err := run.draw(&svg); err != nil || !strings.Contains(svg.String(), "puddle") {
 		t.Errorf("the picture does not name a rival: %v", err)
+	}
+	svg.Reset()
+	if err := over.drawOverTime(&svg); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{">puddle</text>", "fill:#24292F", "prefers-color-scheme: dark", `[style*="fill:#24292F"]`, `[style*="stroke:#CF222E"]`} {
+		if !strings.Contains(svg.String(), want) {
+			t.Errorf("the picture over time lacks %q", want)
+		}
 	}
 }

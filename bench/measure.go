@@ -31,6 +31,11 @@ const (
 	Begun  Metric = "begun ms"  // until the last caller had a connection, in virtual time
 	Opened Metric = "opened"    // connections opened beyond those that were warm
 
+	// Of the overload, in virtual time:
+	During    Metric = "during"      // uses that were finished in time, by those that connections have time for
+	After     Metric = "after"       // callers that were served, of those that came three seconds after it or later
+	Recovered Metric = "recovered s" // from its end on, until callers were served again for good
+
 	// Of the events:
 	Few    Metric = "ns at 100"    // one event, the median batch
 	Many   Metric = "ns at 16,000" // the same
@@ -42,7 +47,7 @@ const (
 )
 
 // more reports whether the greater figure is the better one.
-func (m Metric) more() bool { return m == Share || m == Rate }
+func (m Metric) more() bool { return m == Share || m == Rate || m == During || m == After }
 
 // warm makes a pool whose connections are all open and idle.
 func warm(ctx context.Context, r rivals.Rival, size int) (rivals.Pool, error) {

@@ -70,14 +70,21 @@ func (run *Run) draw(w io.Writer) error {
 			}
 		}
 	}
-	var svg bytes.Buffer
-	if _, err := canvas.WriteTo(&svg); err != nil {
+	text, err := svg(canvas)
+	if err != nil {
 		return err
 	}
-	// Fonts of the same widths, for where the first is missing.
-	text := bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif"))
-	_, err := w.Write(text)
+	_, err = w.Write(text)
 	return err
+}
+
+func svg(canvas *vgsvg.Canvas) ([]byte, error) {
+	var text bytes.Buffer
+	if _, err := canvas.WriteTo(&text); err != nil {
+		return nil, err
+	}
+	// Fonts of the same widths, for where the first is missing.
+	return bytes.ReplaceAll(text.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif")), nil
 }
 
 func panel(r *Result) (*plot.Plot, error) {

@@ -38,7 +38,8 @@ func (run *Run) markdown(picture string) string {
 	p("  what the scheduler takes included (compare the floors). Share is the uses of the goroutine that had fewest,")
 	p("  by the mean: 1 is fair, 0 is somebody who had none. p99 is over uses, so it says little where shares are small.")
 	p("- Who queues first is served first with puddle, redigo, mutex+slice and channels. With pools it may be overtaken")
-	p("  for a millisecond, by goroutines that run anyhow; with mutex+cond, go-commons-pool and database/sql for longer.\n")
+	p("  for a millisecond, by goroutines that run anyhow, and a waiter whose deadline is too close is passed over; with")
+	p("  mutex+cond, go-commons-pool and database/sql it may be overtaken for longer.\n")
 
 	if run.Missing != "" {
 		p("Rows with real servers are missing: %s.\n", run.Missing)
@@ -127,6 +128,17 @@ func (run *Run) markdown(picture string) string {
 			p("%s %s |", line, times)
 		}
 		p("")
+		if len(r.Series) > 0 {
+			p("During is the uses that were finished in time, by the capacity, 200 a second. After is the callers that were")
+			p("served, of those that came %d s after the overload or later; there are 140 a second then, as before it. Recovered", overloadSettled-overloadTo)
+			p("is the end of the last second of whose callers less than 0.95 were served; %d: never. An open takes 100 ms. A use", overloadSeconds-overloadTo)
+			p("that its deadline cuts off breaks the connection. Opened counts those that took the places of broken ones. Means")
+			p("of %d runs, in which everybody met the same callers.\n", overloadSeeds)
+			if picture != "" {
+				p("In the picture the overload is shaded, and the dashed line is what can be served.\n")
+				p("![Uses finished in each second, with each pool](%s)\n", filepath.Base(overloadPicture(picture)))
+			}
+		}
 	}
 
 	b.WriteString(run.eventTables())

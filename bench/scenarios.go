@@ -127,7 +127,6 @@ func only(kinds []rivals.Kind, floors ...string) func(rivals.Rival) bool {
 var (
 	contenders = []rivals.Kind{rivals.Ours, rivals.Library, rivals.Pattern}
 	variants   = []rivals.Kind{rivals.Ours, rivals.Variant}
-	openers    = []rivals.Kind{rivals.Ours, rivals.Library}
 )
 
 // scenarios returns all of them. spin is a microsecond of work.

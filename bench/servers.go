@@ -131,19 +131,22 @@ func (s *servers) build(ctx context.Context) (err error) {
 	if s.folder, err = os.MkdirTemp("", "pools-bench-"); err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", oursModule+"/bench").Output()
+	// Our modules require released versions of each other: here the folders of the
+	// workspace take their place. Outside of it the rivals keep their checksums.
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Path}}={{.Dir}}").Output()
 	if err != nil {
 		return fmt.Errorf("go list -m: %w", err)
 	}
-	here := strings.TrimSpace(string(out))
-	for _, name := range []string{"go.mod", "go.sum"} {
-		text, err := os.ReadFile(filepath.Join(here, name))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(s.folder, name), text, 0o600)
+	here, edit := "", []string{"mod", "edit"}
+	for folder := range strings.Lines(string(out)) {
+		folder = strings.TrimSpace(folder)
+		edit = append(edit, "-replace", folder)
+		if dir, found := strings.CutPrefix(folder, oursModule+"/bench="); found {
+			here = dir
 		}
-		if err != nil {
-			return err
-		}
+	}
+	if here == "" {
+		return fmt.Errorf("%s/bench is not in the workspace", oursModule)
 	}
 	run := func(args ...string) error {
 		cmd := exec.CommandContext(ctx, "go", args...)
@@ -154,16 +157,35 @@ func (s *servers) build(ctx context.Context) (err error) {
 		}
 		return nil
 	}
-	replaced := filepath.Join(s.folder, "go.mod")
-	s.program[false], s.program[true] = filepath.Join(s.folder, "on-puddle"), filepath.Join(s.folder, "on-pools")
-	if err := errors.Join(
-		run("mod", "edit", "-replace", puddleModule+"=../compat/puddle", replaced),
-		run("build", "-o", s.program[false], "./client"),
-		run("build", "-mod=mod", "-modfile", replaced, "-o", s.program[true], "./client"),
-	); err != nil {
-		return err
+	for onPools, name := range map[bool]string{false: "on-puddle", true: "on-pools"} {
+		s.program[onPools] = filepath.Join(s.folder, name)
+		modFile := s.program[onPools] + ".mod" // and .sum beside it
+		replace := slices.Clone(edit)
+		if onPools {
+			replace = append(replace, "-replace", puddleModule+"=../compat/puddle")
+		}
+		err := errors.Join(
+			copyFile(filepath.Join(here, "go.mod"), modFile),
+			copyFile(filepath.Join(here, "go.sum"), s.program[onPools]+".sum"))
+		if err == nil {
+			err = run(append(replace, modFile)...)
+		}
+		if err == nil {
+			err = run("build", "-mod=mod", "-modfile", modFile, "-o", s.program[onPools], "./client")
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return s.check()
+}
+
+func copyFile(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, text, 0o600)
 }
 
 // check does for the programs what modules does for this one.

@@ -220,7 +220,7 @@ func (s *scene) refuses(pops context.Context, want error, end func()) *stage {
 		began := coldStart()
 		for range batch {
 			if _, err := s.Pop(pops); !errors.Is(err, want) {
-				return 0, fmt.Errorf("Pop: %w; want %w", err, want)
+				return 0, fmt.Errorf("a Pop: %w; want %w", err, want)
 			}
 		}
 		return time.Since(began) / batch, nil
@@ -230,7 +230,7 @@ func (s *scene) refuses(pops context.Context, want error, end func()) *stage {
 func refusedDown(ctx context.Context, n int) (*stage, error) {
 	s, err := newScene(n, func(_ *scene, c *pools.Connector[*resource], settings *pools.Settings) {
 		c.Open = func(context.Context) (*resource, error) { return nil, io.EOF }
-		settings.ReconnectAttempts, settings.ReconnectSleep = 1, time.Hour // nothing is tried meanwhile
+		settings.ReconnectAttempts, settings.ReconnectSleep, settings.MaxReconnectSleep = 1, time.Hour, time.Hour // nothing is tried meanwhile
 	})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
+	"strings"
 )
 
 // virtual are the scenarios of virtual_test.go.
@@ -21,16 +23,38 @@ var virtual = []Scenario{
 		Name: "cold start", Title: "50 callers at once on an empty pool of 50; an open takes 150 ms, a use a second",
 		Metrics: []Metric{Done, Begun, Opened},
 	},
+	{
+		Name: overloadScenario, Title: "Callers with deadlines of 500 ms on 10; a use takes 50 ms, for 20 s twice as many as can be served",
+		Metrics: []Metric{During, After, Recovered, Opened},
+	},
 }
 
-// inVirtualTime runs virtual_test.go, since only tests have virtual time, and
-// returns what it printed.
+// The scenario of overload_test.go.
+const (
+	overloadScenario = "overload"
+	overloadSeconds  = 50 // in all
+	overloadFrom     = 10 // the overload, in seconds
+	overloadTo       = 30
+	overloadSettled  = overloadTo + 3
+	overloadCalm     = 0.7 // callers by the capacity, before and after
+	overloadMost     = 2.0 // and during
+	overloadSeeds    = 5   // runs; the figures are their means
+
+	// What we hold ourselves to.
+	duringLimit, afterLimit, recoveredLimit = 0.9, 0.97, 3.0
+)
+
+// overloadRivals take part in it.
+var overloadRivals = []string{"pools", "puddle", "database/sql", "redigo", "channel+select"}
+
+// inVirtualTime runs the tests in virtual time, since only tests have it, and
+// returns what they printed.
 func inVirtualTime(scenarioNames, rivalNames *regexp.Regexp) ([]*Result, error) {
 	var all []*Result
 	results := make(map[string]*Result)
 	for _, s := range virtual {
 		if scenarioNames.MatchString(s.Name) {
-			results[s.Name] = &Result{Scenario: s, Name: s.Name, Rounds: []map[string]Sample{{}}}
+			results[s.Name] = &Result{Scenario: s, Name: s.Name, Rounds: []map[string]Sample{{}}, Series: make(map[string][]float64)}
 			all = append(all, results[s.Name])
 		}
 	}
@@ -38,7 +62,7 @@ func inVirtualTime(scenarioNames, rivalNames *regexp.Regexp) ([]*Result, error) 
 		return nil, nil
 	}
 	fmt.Fprintln(os.Stderr, "in virtual time")
-	cmd := exec.Command("go", "test", "-count=1", "-json", "-run", "^TestVirtual$", "github.com/utopia-go/pools/bench")
+	cmd := exec.Command("go", "test", "-count=1", "-json", "-run", "^TestVirtual", "github.com/utopia-go/pools/bench")
 	cmd.Stderr = os.Stderr
 	out, runErr := cmd.Output()
 	var output []byte
@@ -51,6 +75,19 @@ func inVirtualTime(scenarioNames, rivalNames *regexp.Regexp) ([]*Result, error) 
 			return nil, fmt.Errorf("go test -json: %w\n%s", err, out)
 		}
 		output = append(output, event.Output...)
+		if event.Action == "attr" && event.Key == "series" {
+			var scenario, rival string
+			if _, err := fmt.Sscanf(event.Value, "%q %q", &scenario, &rival); err != nil {
+				return nil, fmt.Errorf("series %q: %w", event.Value, err)
+			}
+			if r := results[scenario]; r != nil && rivalNames.MatchString(rival) {
+				series, err := numbers(strings.TrimPrefix(event.Value, fmt.Sprintf("%q %q ", scenario, rival)))
+				if err != nil {
+					return nil, fmt.Errorf("series %q: %w", event.Value, err)
+				}
+				r.Series[rival] = series
+			}
+		}
 		if event.Action != "attr" || event.Key != "figure" {
 			continue
 		}
@@ -71,6 +108,18 @@ func inVirtualTime(scenarioNames, rivalNames *regexp.Regexp) ([]*Result, error) 
 	// A bar that is not met fails the test, and is told in the report.
 	if !found {
 		return nil, fmt.Errorf("go test, for the scenarios in virtual time: %v\n%s", runErr, output)
+	}
+	return all, nil
+}
+
+func numbers(text string) ([]float64, error) {
+	var all []float64
+	for field := range strings.FieldsSeq(text) {
+		v, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
 	}
 	return all, nil
 }

@@ -2,20 +2,19 @@ module github.com/utopia-go/pools/examples
 
 go 1.26.0
 
-replace github.com/utopia-go/pools => ../
-
 require (
 	github.com/alicebob/miniredis/v2 v2.40.0
+	github.com/chromedp/cdproto v0.160.1
 	github.com/gomodule/redigo v1.9.3
 	github.com/prometheus/client_golang v1.25.0
-	github.com/utopia-go/pools v0.0.0-00010101000000-000000000000
-	github.com/utopia-go/pools/prompools v0.0.0-00010101000000-000000000000
+	github.com/tetratelabs/wazero v1.12.0
+	github.com/utopia-go/pools v0.1.0
+	github.com/utopia-go/pools/prompools v0.1.0
 )
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	github.com/chromedp/cdproto v0.159.0 // indirect
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
@@ -26,12 +25,8 @@ require (
 )
 
 require (
-	github.com/chromedp/chromedp v0.23.0
+	github.com/chromedp/chromedp v0.23.1
 	github.com/coder/websocket v1.8.15
-	github.com/utopia-go/pools/redisconn v0.0.0-00010101000000-000000000000
+	github.com/utopia-go/pools/redisconn v0.1.0
 	github.com/yuin/gopher-lua v1.1.1 // indirect
 )
-
-replace github.com/utopia-go/pools/redisconn => ../redisconn
-
-replace github.com/utopia-go/pools/prompools => ../prompools

@@ -3,10 +3,12 @@ package netconn_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
 	"net"
+	"time"
 
 	"github.com/utopia-go/pools"
 	"github.com/utopia-go/pools/netconn"
@@ -56,6 +58,17 @@ func Example() {
 	// one
 	// two
 	// 1 connection
+}
+
+// A connection whose server has vanished without a word ends after half a minute,
+// and not after minutes; here with TLS.
+func ExampleDialer() {
+	dialer := &tls.Dialer{NetDialer: netconn.Dialer(30 * time.Second)}
+	pool, err := pools.New("mail", netconn.DialTLSWith(dialer, "tcp", "mail.example.com:465"), pools.Settings{Size: 10})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close(context.Background())
 }
 
 // greeted reads the server's first line. When ctx ends it closes conn.

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -170,7 +171,8 @@ func subject(s *server, c pools.Connector[net.Conn]) poolstest.Subject[net.Conn]
 			}
 			s.kill(name)
 		},
-		Block: func(conn net.Conn) error { _, err := ask(context.Background(), conn, "silence"); return err },
+		Block:   func(conn net.Conn) error { _, err := ask(context.Background(), conn, "silence"); return err },
+		Failing: map[string]pools.Connector[net.Conn]{"nobody who listens": netconn.Dial("tcp", "127.0.0.1:1")},
 	}
 }
 
@@ -560,6 +562,60 @@ func BenchmarkCheck(b *testing.B) {
 	for b.Loop() {
 		if err := netconn.Check(conn); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// A certificate that does not verify is refused once: a further try would meet
+// the same one.
+func TestRefusedCertificate(t *testing.T) {
+	for name, spoil := range map[string]func(*tls.Config){
+		"unknown authority": func(c *tls.Config) { c.RootCAs = x509.NewCertPool() },
+		"wrong name":        func(c *tls.Config) { c.ServerName = "elsewhere.example" },
+		"the user's own": func(c *tls.Config) {
+			c.VerifyConnection = func(tls.ConnectionState) error {
+				return fmt.Errorf("not ours: %w", x509.CertificateInvalidError{Reason: x509.Expired})
+			}
+		},
+	} {
+		for _, ours := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, ", handshake in DialTLS: ", ours), func(t *testing.T) {
+				server, client := certificate()
+				spoil(client)
+				l := tls.NewListener(listen(t, "tcp", "127.0.0.1:0"), server)
+				serve(t, l)
+				connector := netconn.DialTLS("tcp", l.Addr().String(), client)
+				if !ours {
+					connector = netconn.DialFunc(func(context.Context) (net.Conn, error) {
+						conn, err := net.Dial("tcp", l.Addr().String())
+						if err != nil {
+							return nil, err
+						}
+						return tls.Client(conn, client), nil
+					})
+				}
+				var tries atomic.Int32
+				open := connector.Open
+				connector.Open = func(ctx context.Context) (net.Conn, error) {
+					tries.Add(1)
+					return open(ctx)
+				}
+				pool, err := pools.New("tls", connector, pools.Settings{Size: 1})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer pool.Close(context.Background())
+				_, err = pool.Pop(t.Context())
+				_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+				_, authority := errors.AsType[x509.UnknownAuthorityError](err)
+				_, hostname := errors.AsType[x509.HostnameError](err)
+				if !errors.Is(err, pools.ErrOpenFailed) || !invalid && !authority && !hostname {
+					t.Error(err)
+				}
+				if n := tries.Load(); n != 1 {
+					t.Errorf("%d tries", n)
+				}
+			})
 		}
 	}
 }

@@ -2,10 +2,8 @@ module github.com/utopia-go/pools/otelpools
 
 go 1.26.0
 
-replace github.com/utopia-go/pools => ../
-
 require (
-	github.com/utopia-go/pools v0.0.0-00010101000000-000000000000
+	github.com/utopia-go/pools v0.1.0
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/exporters/stdout/stdoutmetric v1.47.0
 	go.opentelemetry.io/otel/metric v1.47.0

@@ -41,11 +41,22 @@ func fail(span trace.Span, err error) {
 // span's parent is the span of whoever waited first when the open began, which
 // may be over when the open is. An open for which nobody waits (MinIdle, Fill
 // and the like), or whose first waiter's span is not sampled, has no span.
-// pool is the pool's name.
+// Connector adds that span to the values that c.Values lets through. pool is the
+// pool's name.
 func Connector[T any](c pools.Connector[T], pool string) pools.Connector[T] {
 	open := c.Open
 	if open == nil {
 		return c // pools.New says so
+	}
+	values := c.Values
+	c.Values = func(ctx context.Context) context.Context {
+		to := context.Background()
+		if values != nil {
+			if given := values(ctx); given != nil {
+				to = given
+			}
+		}
+		return trace.ContextWithSpan(to, trace.SpanFromContext(ctx))
 	}
 	c.Open = func(ctx context.Context) (T, error) {
 		t := tracer(ctx)

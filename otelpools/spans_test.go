@@ -168,3 +168,44 @@ func TestConnectorWithoutOpen(t *testing.T) {
 		t.Error("a connector without Open was taken")
 	}
 }
+
+// The connector's own Values stays, and adds to the span.
+func TestValuesOfTheConnector(t *testing.T) {
+	type key struct{}
+	for name, values := range map[string]func(context.Context) context.Context{
+		"none": nil,
+		"nil":  func(context.Context) context.Context { return nil },
+		"one": func(ctx context.Context) context.Context {
+			return context.WithValue(context.Background(), key{}, ctx.Value(key{}))
+		},
+	} {
+		spans := tracetest.NewSpanRecorder()
+		ctx, span := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test").Start(context.WithValue(t.Context(), key{}, "value"), "request")
+		server := poolstest.NewServer(t, 1)
+		connector := server.Connector()
+		connector.Values = values
+		var got any
+		open := connector.Open
+		connector.Open = func(ctx context.Context) (*poolstest.Resource, error) {
+			got = ctx.Value(key{})
+			return open(ctx)
+		}
+		pool, err := pools.New("values", otelpools.Connector(connector, "values"), pools.Settings{Size: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := pool.Use(ctx, func(*poolstest.Resource) error { return nil }); err != nil {
+			t.Error(err)
+		}
+		if err := pool.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if want := map[string]any{"one": "value"}[name]; got != want {
+			t.Errorf("%s: Open got %v, not %v", name, got, want)
+		}
+		if ended := spans.Ended(); len(ended) != 1 || ended[0].Parent().SpanID() != span.SpanContext().SpanID() {
+			t.Errorf("%s: spans %v", name, ended)
+		}
+		span.End()
+	}
+}

@@ -2,11 +2,9 @@ module github.com/utopia-go/pools/pgxconn
 
 go 1.26.0
 
-replace github.com/utopia-go/pools => ../
-
 require (
-	github.com/jackc/pgx/v5 v5.12.0
-	github.com/utopia-go/pools v0.0.0-00010101000000-000000000000
+	github.com/jackc/pgx/v5 v5.13.0
+	github.com/utopia-go/pools v0.1.0
 )
 
 require (

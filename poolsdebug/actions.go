@@ -15,6 +15,11 @@ import (
 // replaced, but nobody waits for it.
 const refreshFor = 10 * time.Minute
 
+// filler is what a Pool can do beyond AnyPool.
+type filler interface {
+	Fill(ctx context.Context, n int) error
+}
+
 // action does what the page's buttons say: POST with the fields pool, do and,
 // to resize, size.
 func (h *handler) action(w http.ResponseWriter, r *http.Request) {
@@ -37,9 +42,9 @@ func (h *handler) action(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusNotFound, "there is no pool %s", clean(name))
 		return
 	}
-	// Of a closed pool Pause and Resume say nothing, and Refresh later; Configure
-	// says it even when it changes nothing.
-	if err := p.Configure(func(*pools.Settings) {}); errors.Is(err, pools.ErrClosed) {
+	// On a closed pool Pause and Resume do nothing, without an error, and Refresh
+	// fails later. Fill(ctx, 0) returns at once, and is no event.
+	if f, ok := p.(filler); ok && errors.Is(f.Fill(r.Context(), 0), pools.ErrClosed) {
 		refuse(http.StatusConflict, "the pool %s is closed", clean(name))
 		return
 	}

@@ -93,7 +93,7 @@ func TestErrorsThatHang(t *testing.T) {
 // No page waits for an error that ends its goroutine or hangs.
 func TestPagesOfErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, all, server := group(t, pools.Settings{Size: 1, ReconnectAttempts: 1, ReconnectSleep: time.Hour}, "db")
+		g, all, server := group(t, pools.Settings{Size: 1, ReconnectAttempts: 1, ReconnectSleep: time.Hour, MaxReconnectSleep: time.Hour}, "db")
 		release := make(chan struct{})
 		bad := &asked{exit}
 		server.Open.Always(poolstest.Fail(bad))

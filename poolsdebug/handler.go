@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -14,11 +16,19 @@ import (
 
 // Options say what the page may do.
 type Options struct {
-	// AllowActions adds to the page: resize, pause, resume and refresh. A
-	// request that a browser sends for another site is refused, see
-	// [http.CrossOriginProtection]; who may use the page at all, and by which
-	// host's name, is for the program to say. Default: the page only shows.
+	// AllowActions adds actions to the page: resize, pause, resume and refresh.
+	// A request that a browser sends for another site is refused, see
+	// [http.CrossOriginProtection] and Hosts. The program decides who may use
+	// the page at all. Default: the page only shows.
 	AllowActions bool
+
+	// Hosts are the host names under which the page may be requested, without
+	// ports: those in its address. IP addresses and localhost always work. Any
+	// other name gets 403, because a foreign site can point its own name at this
+	// server (DNS rebinding), and its script could then read the page and use
+	// its actions. "*" allows every name, for a server that checks names itself.
+	// Default: none, only IP addresses and localhost.
+	Hosts []string
 }
 
 //go:embed page
@@ -28,6 +38,7 @@ type handler struct {
 	group   *pools.Group
 	options Options
 	hub     *hub
+	hosts   map[string]bool
 }
 
 // New makes the handler for the pools of a group; pools may be added and
@@ -40,7 +51,10 @@ type handler struct {
 // request that does not end: http.Server's Shutdown waits for it until its ctx
 // ends, Close does not.
 func New(group *pools.Group, options Options) http.Handler {
-	h := &handler{group, options, &hub{group: group, watchers: make(map[chan []byte]bool)}}
+	h := &handler{group, options, &hub{group: group}, make(map[string]bool)}
+	for _, host := range options.Hosts {
+		h.hosts[hostname(host)] = true
+	}
 	return http.NewCrossOriginProtection().Handler(h)
 }
 
@@ -50,6 +64,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
+	if !h.mayAsk(r.Host) {
+		http.Error(w, fmt.Sprintf("poolsdebug: the host %s is not allowed: add it to Options.Hosts, or use the IP address", clean(hostname(r.Host))), http.StatusForbidden)
+		return
+	}
 	what := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 	if what == "action" {
 		h.action(w, r)
@@ -82,6 +100,25 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.Error(w, "poolsdebug: there is no "+clean(what)+`; there are "", "json", "text" and "live"`, http.StatusNotFound)
 	}
+}
+
+// mayAsk reports whether a request for this host is answered. Only names can be
+// pointed at another server, so addresses may always ask, and localhost, which
+// nobody can own. A request without a host is not from a browser.
+func (h *handler) mayAsk(host string) bool {
+	name := hostname(host)
+	_, err := netip.ParseAddr(name)
+	return err == nil || name == "localhost" || name == "" || h.hosts[name] || h.hosts["*"]
+}
+
+// hostname returns a host without its port, in the form in which hosts are
+// compared.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 func (h *handler) asset(w http.ResponseWriter, name, kind string) {
@@ -139,9 +176,9 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	control := http.NewResponseController(w)
-	snapshots, stop := h.hub.watch()
+	snapshots, stop := h.hub.watch(client(r))
 	if snapshots == nil {
-		http.Error(w, "poolsdebug: too many pages are open", http.StatusServiceUnavailable)
+		http.Error(w, fmt.Sprintf("poolsdebug: too many pages are open: %d", most), http.StatusServiceUnavailable)
 		return
 	}
 	defer stop()
@@ -162,7 +199,10 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-r.Context().Done():
 			return
-		case snapshot := <-snapshots:
+		case snapshot, ok := <-snapshots:
+			if !ok {
+				return // the page had to make room
+			}
 			if first && name != "" && !encoded("past", h.hub.pastOf(name)) {
 				return
 			}

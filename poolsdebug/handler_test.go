@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,7 +44,7 @@ func group(t *testing.T, settings pools.Settings, names ...string) (*pools.Group
 }
 
 func get(h http.Handler, path string, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodGet, path, nil)
+	r := httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil)
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
@@ -53,7 +54,7 @@ func get(h http.Handler, path string, header ...string) *httptest.ResponseRecord
 }
 
 func post(h http.Handler, form url.Values, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, "http://app/debug/pools/action", strings.NewReader(form.Encode()))
+	r := httptest.NewRequest(http.MethodPost, "http://localhost/debug/pools/action", strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
@@ -99,7 +100,7 @@ func TestWhatIsServed(t *testing.T) {
 	if w := get(h, "/debug/pools/"); !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
 		t.Errorf("who does not ask for HTML gets %s", w.Header().Get("Content-Type"))
 	}
-	r, w := httptest.NewRequest(http.MethodDelete, "/debug/pools/", nil), httptest.NewRecorder()
+	r, w := httptest.NewRequest(http.MethodDelete, "http://localhost/debug/pools/", nil), httptest.NewRecorder()
 	if h.ServeHTTP(w, r); w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") == "" {
 		t.Errorf("DELETE: %d", w.Code)
 	}
@@ -132,23 +133,23 @@ func TestActionsAreForWhoMay(t *testing.T) {
 	g, all, _ := group(t, pools.Settings{Size: 2}, "db")
 	p := all[0]
 	resize := url.Values{"pool": {"db"}, "do": {"resize"}, "size": {"5"}}
-	if w := post(New(g, Options{}), resize); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "AllowActions") || p.Size() != 2 {
+	if w := post(New(g, Options{}), resize); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "AllowActions") || p.Settings().Size != 2 {
 		t.Errorf("a page that only shows: %d %s", w.Code, w.Body)
 	}
 	h := New(g, Options{AllowActions: true})
 	for _, from := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "http://evil"}} {
-		if w := post(h, resize, from...); w.Code != http.StatusForbidden || p.Size() != 2 {
+		if w := post(h, resize, from...); w.Code != http.StatusForbidden || p.Settings().Size != 2 {
 			t.Errorf("from another site, %v: %d %s", from, w.Code, w.Body)
 		}
 	}
 	if w := get(h, "/debug/pools/action?pool=db&do=pause"); w.Code != http.StatusMethodNotAllowed || p.Stats().Paused {
 		t.Errorf("GET: %d", w.Code)
 	}
-	for _, from := range [][]string{{"Sec-Fetch-Site", "same-origin"}, {"Origin", "http://app"}, {}} {
+	for _, from := range [][]string{{"Sec-Fetch-Site", "same-origin"}, {"Origin", "http://localhost"}, {}} {
 		if err := p.Configure(func(s *pools.Settings) { s.Size = 2 }); err != nil {
 			t.Fatal(err)
 		}
-		if w := post(h, resize, from...); w.Code != http.StatusNoContent || p.Size() != 5 {
+		if w := post(h, resize, from...); w.Code != http.StatusNoContent || p.Settings().Size != 5 {
 			t.Errorf("%v: %d %s", from, w.Code, w.Body)
 		}
 	}
@@ -163,7 +164,7 @@ func TestActionsAreForWhoMay(t *testing.T) {
 		{url.Values{"pool": {"nope"}, "do": {"pause"}}, 404, "no pool nope"},
 		{url.Values{}, 404, `no pool ""`},
 	} {
-		if w := post(h, c.form); w.Code != c.code || !strings.Contains(w.Body.String(), c.says) || p.Size() != 5 {
+		if w := post(h, c.form); w.Code != c.code || !strings.Contains(w.Body.String(), c.says) || p.Settings().Size != 5 {
 			t.Errorf("%v: %d %s", c.form, w.Code, w.Body)
 		}
 	}
@@ -313,9 +314,9 @@ func TestLive(t *testing.T) {
 func TestHubRestsWhenNobodyWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, all, _ := group(t, pools.Settings{Size: 2}, "db")
-		h := &hub{group: g, watchers: make(map[chan []byte]bool)}
-		first, stop := h.watch()
-		_, stopSlow := h.watch() // reads nothing, and holds up nobody
+		h := &hub{group: g}
+		first, stop := h.watch("")
+		_, stopSlow := h.watch("") // reads nothing, and holds up nobody
 		for i := range 10 {
 			var list []brief
 			if err := json.Unmarshal(<-first, &list); err != nil || len(list) != 1 || list[0].Name != "db" {
@@ -333,7 +334,7 @@ func TestHubRestsWhenNobodyWatches(t *testing.T) {
 		stop()
 		stopSlow()
 		time.Sleep(linger * interval / 2)
-		second, stop := h.watch() // a reload
+		second, stop := h.watch("") // a reload
 		<-second
 		if n := len(h.pastOf("db")); n < 14 || n > 16 {
 			t.Errorf("%d points are left after a reload", n)
@@ -353,8 +354,8 @@ func TestHubRestsWhenNobodyWatches(t *testing.T) {
 func TestHubForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _, _ := group(t, pools.Settings{Size: 2}, "db", "mail")
-		h := &hub{group: g, watchers: make(map[chan []byte]bool)}
-		_, stop := h.watch()
+		h := &hub{group: g}
+		_, stop := h.watch("")
 		time.Sleep(10 * time.Minute)
 		g.Remove("mail")
 		time.Sleep(2 * interval)
@@ -379,6 +380,7 @@ func TestAges(t *testing.T) {
 func TestPlace(t *testing.T) {
 	for stack, want := range map[string]string{
 		"": "",
+		"database/sql.(*DB).QueryContext\n\t/src/sql.go:1\nexample.org/shop/db.load\n\t/src/shop/store.go:78\n":                                                    "db.load store.go:78", // of sqlpools
 		"github.com/utopia-go/pools.(*Pool[...]).Pop\n\t/src/pool.go:1\nexample.org/shop/db.(*Store).Save\n\t/src/shop/store.go:77\nmain.main\n\t/src/main.go:9\n": "db.(*Store).Save store.go:77",
 		"github.com/utopia-go/pools.(*Pool[...]).Pop\n\t/src/pool.go:1\n":                                                                                          "",
 	} {
@@ -406,8 +408,8 @@ func TestErrorThatPanics(t *testing.T) {
 			t.Errorf("%s: %d", path, w.Code)
 		}
 	}
-	h := &hub{group: g, watchers: make(map[chan []byte]bool)}
-	snapshots, stop := h.watch()
+	h := &hub{group: g}
+	snapshots, stop := h.watch("")
 	<-snapshots
 	stop()
 }
@@ -428,7 +430,7 @@ func TestLiveNeedsFlush(t *testing.T) {
 	h := New(g, Options{})
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(wrapped{bare{bare{w}}}, httptest.NewRequest(method, "/live", nil))
+		h.ServeHTTP(wrapped{bare{bare{w}}}, httptest.NewRequest(method, "http://localhost/live", nil))
 		if w.Code != http.StatusNotImplemented || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") || !strings.Contains(w.Body.String(), "Unwrap") {
 			t.Errorf("%s: %d %s: %s", method, w.Code, w.Header().Get("Content-Type"), w.Body)
 		}
@@ -436,7 +438,7 @@ func TestLiveNeedsFlush(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	w := httptest.NewRecorder()
-	h.ServeHTTP(wrapped{bare{w}}, httptest.NewRequest(http.MethodGet, "/live", nil).WithContext(ctx))
+	h.ServeHTTP(wrapped{bare{w}}, httptest.NewRequest(http.MethodGet, "http://localhost/live", nil).WithContext(ctx))
 	if w.Code != http.StatusOK || !strings.HasPrefix(w.Body.String(), "event: hello") {
 		t.Errorf("it can be unwrapped: %d %s", w.Code, w.Body)
 	}
@@ -471,8 +473,8 @@ func TestAnotherPoolOfTheName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, old, _ := group(t, pools.Settings{Size: 1}, "db")
 		_, next, _ := group(t, pools.Settings{Size: 1}, "db")
-		h := &hub{group: g, watchers: make(map[chan []byte]bool)}
-		snapshots, stop := h.watch()
+		h := &hub{group: g}
+		snapshots, stop := h.watch("")
 		<-snapshots
 		hold := func(p *pools.Pool[resource], n int) {
 			for range n {
@@ -549,4 +551,157 @@ func TestCellsOfASmallerPool(t *testing.T) {
 		}
 		giveBack(10)
 	})
+}
+
+// A request for a name that nobody has allowed may come from a foreign site that
+// has pointed the name here.
+func TestHosts(t *testing.T) {
+	g, all, _ := group(t, pools.Settings{Size: 1}, "db")
+	ask := func(h http.Handler, method, path, host string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "http://localhost"+path, strings.NewReader("pool=db&do=pause"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Host = host
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	for _, c := range []struct {
+		hosts []string
+		host  string
+		may   bool
+	}{
+		{nil, "127.0.0.1:6060", true},
+		{nil, "10.1.2.3", true},
+		{nil, "[::1]:6060", true},
+		{nil, "[::1]", true},
+		{nil, "localhost:6060", true},
+		{nil, "LOCALHOST", true},
+		{nil, "", true}, // no browser
+		{nil, "evil.example:6060", false},
+		{nil, "localhost.evil.example", false},
+		{nil, "127.0.0.1.evil.example", false},
+		{nil, "evil.example#@localhost", false},
+		{nil, "\x1b[2J", false},
+		{[]string{"debug.example.com", "Other.example.com:6060"}, "debug.example.com", true},
+		{[]string{"debug.example.com"}, "Debug.Example.Com.:80", true},
+		{[]string{"Other.example.com:6060"}, "other.example.com:80", true},
+		{[]string{"debug.example.com"}, "127.0.0.1", true},
+		{[]string{"debug.example.com"}, "example.com", false},
+		{[]string{"debug.example.com"}, "x.debug.example.com", false},
+		{[]string{"*"}, "evil.example", true},
+	} {
+		h := New(g, Options{AllowActions: true, Hosts: c.hosts})
+		for _, path := range []string{"/", "/json", "/text", "/script.js"} {
+			w := ask(h, http.MethodGet, path, c.host)
+			if (w.Code == http.StatusOK) != c.may {
+				t.Errorf("%v: %s of %q: %d", c.hosts, path, c.host, w.Code)
+			}
+			if !c.may && (w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "Options.Hosts") || strings.Contains(w.Body.String(), "\x1b")) {
+				t.Errorf("%v: %s of %q: %d %q", c.hosts, path, c.host, w.Code, w.Body)
+			}
+		}
+		ask(h, http.MethodPost, "/action", c.host)
+		if paused := all[0].Stats().Paused; paused != c.may {
+			t.Errorf("%v: an action of %q: paused %v", c.hosts, c.host, paused)
+		}
+		all[0].Resume()
+	}
+}
+
+// Over HTTP a client that has all the pages loses one to another client, and is
+// told so by the end of its stream.
+func TestPagesAreSharedFairly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _, _ := group(t, pools.Settings{Size: 1}, "db")
+		h := New(g, Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		live := func(address string) (ended chan int) {
+			ended = make(chan int, 1)
+			r := httptest.NewRequest(http.MethodGet, "http://localhost/live", nil).WithContext(ctx)
+			r.RemoteAddr = address
+			go func() {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				ended <- w.Code
+			}()
+			synctest.Wait()
+			return ended
+		}
+		var newest chan int
+		for range most {
+			newest = live("192.0.2.1:1")
+		}
+		if len(newest) != 0 {
+			t.Fatal("a page is refused too early")
+		}
+		if refused := live("192.0.2.1:2"); len(refused) != 1 || <-refused != http.StatusServiceUnavailable {
+			t.Error("there is no bound")
+		}
+		if guest := live("192.0.2.2:1"); len(guest) != 0 || len(newest) != 1 {
+			t.Errorf("another client is refused: %d, the newest page has ended: %d", len(guest), len(newest))
+		}
+		cancel()
+		time.Sleep(time.Minute)
+	})
+}
+
+// What operators did is among the events, in words, and an action of the page
+// is one event.
+func TestEventsOfOperators(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, all, _ := group(t, pools.Settings{Size: 4}, "db")
+		h, p := New(g, Options{AllowActions: true}), all[0]
+		held := make([]pools.Conn[resource], 3)
+		for i := range held {
+			var err error
+			if held[i], err = p.Pop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, form := range []url.Values{
+			{"do": {"pause"}}, {"do": {"resume"}}, {"do": {"resize"}, "size": {"7"}}, {"do": {"refresh"}},
+		} {
+			form.Set("pool", "db")
+			if w := post(h, form); w.Code != http.StatusNoContent {
+				t.Fatal(form, w.Code, w.Body)
+			}
+			synctest.Wait()
+			time.Sleep(12 * time.Second)
+		}
+		p.Revoke(held[0].ID())
+		p.RevokeAll()
+		var said []string
+		var read []detail
+		if err := json.Unmarshal(get(h, "/json").Body.Bytes(), &read); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range read[0].Events {
+			if e.Kind != string(pools.EventOpened) {
+				said = append(said, e.Text)
+			}
+		}
+		slices.Reverse(said)
+		want := []string{"paused", "resumed after 12s", "configured: Size is 7", "refresh: 3 connections to replace", "revoked " + held[0].ID(), "revoked 2 leases"}
+		if !slices.Equal(said, want) {
+			t.Errorf("%q, want %q", said, want)
+		}
+		if text := get(h, "/text").Body.String(); !strings.Contains(text, "  configured: Size is 7\n") {
+			t.Errorf("the text lacks them: %s", text)
+		}
+		for _, conn := range held {
+			_ = conn.Push()
+		}
+	})
+}
+
+func TestSettingsAreWritten(t *testing.T) {
+	got := settings(pools.Settings{Size: 2, IdleTimeout: 90 * time.Second, CheckAfter: pools.Always, MaxUses: pools.NoLimit, MaxWaiting: pools.NoQueue, LeakAfter: pools.Never, Strict: true})
+	for name, want := range map[string]any{
+		"Size": 2, "IdleTimeout": "1m30s", "CheckAfter": "Always", "MaxUses": "NoLimit", "MaxWaiting": "NoQueue", "LeakAfter": "Never", "Strict": true, "TrackHolders": false,
+		"Logger": nil, "Observer": nil,
+	} {
+		if got[name] != want {
+			t.Errorf("%s: %v, want %v", name, got[name], want)
+		}
+	}
 }

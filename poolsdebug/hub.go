@@ -2,6 +2,8 @@ package poolsdebug
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -12,7 +14,7 @@ import (
 const (
 	interval = time.Second
 	kept     = 300 // points of each pool: five minutes
-	most     = 100 // pages that may be live at once
+	most     = 100 // pages that may be live at once, see makeRoom
 	linger   = 10  // ticks without anybody who watches, so that a reload still finds the past
 )
 
@@ -23,23 +25,43 @@ type hub struct {
 
 	mu       sync.Mutex // never held while pools are looked at: pages come and go meanwhile
 	running  bool
-	lonely   int // ticks without anybody
-	watchers map[chan []byte]bool
-	newest   []byte // snapshot
+	lonely   int       // ticks without anybody
+	watchers []watcher // in the order in which they came
+	newest   []byte    // snapshot
 	past     map[string][]point
 }
 
-// watch returns a channel of snapshots, as JSON, or nil if too many watch. Who
-// is slow misses some. It takes none itself: the time since the one before is
-// the same for all who watch.
-func (h *hub) watch() (snapshots chan []byte, stop func()) {
+// watcher is one open page.
+type watcher struct {
+	c      chan []byte // closed if the page has to make room
+	client string
+}
+
+// client returns whose page a request is for: the address that it comes from,
+// or the /64 network of an IPv6 address, because one machine may use all of it.
+func client(r *http.Request) string {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	address := from.Addr().Unmap().WithZone("")
+	if address.Is6() {
+		return netip.PrefixFrom(address, 64).Masked().String()
+	}
+	return address.String()
+}
+
+// watch returns a channel of snapshots, as JSON, or nil if too many watch. A
+// slow watcher misses some. It takes no snapshot itself, so the time between two
+// is the same for all watchers.
+func (h *hub) watch(client string) (snapshots <-chan []byte, stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.watchers) == most {
+	if len(h.watchers) == most && !h.makeRoom(client) {
 		return nil, nil
 	}
 	c := make(chan []byte, 1)
-	h.watchers[c] = true
+	h.watchers = append(h.watchers, watcher{c, client})
 	if !h.running {
 		h.running = true
 		go h.run()
@@ -50,8 +72,31 @@ func (h *hub) watch() (snapshots chan []byte, stop func()) {
 	return c, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		delete(h.watchers, c)
+		h.watchers = slices.DeleteFunc(h.watchers, func(w watcher) bool { return w.c == c })
 	}
+}
+
+// makeRoom ends the newest page of the client that has most, unless the new
+// page's client would then have as many: no client can keep all others out, and
+// two cannot evict each other in turns. Under the lock.
+func (h *hub) makeRoom(client string) bool {
+	pages := make(map[string]int)
+	for _, w := range h.watchers {
+		pages[w.client]++
+	}
+	newest := 0 // page of the client that has most
+	for i, w := range h.watchers {
+		if pages[w.client] >= pages[h.watchers[newest].client] {
+			newest = i
+		}
+	}
+	greedy := h.watchers[newest]
+	if pages[greedy.client] < pages[client]+2 {
+		return false
+	}
+	close(greedy.c)
+	h.watchers = slices.Delete(h.watchers, newest, newest+1)
+	return true
 }
 
 func (h *hub) run() {
@@ -100,9 +145,9 @@ func (h *hub) tick(before map[string]last) (now map[string]last) {
 		past[b.Name] = slices.Delete(points, 0, max(len(points)-kept, 0))
 	}
 	h.newest, h.past = snapshot, past
-	for c := range h.watchers {
+	for _, w := range h.watchers {
 		select {
-		case c <- snapshot:
+		case w.c <- snapshot:
 		default:
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // snapshot comes after all.
 func TestPagesComeAndGoWhileAnErrorHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, all, server := group(t, pools.Settings{Size: 1, ReconnectAttempts: 1, ReconnectSleep: time.Hour}, "db")
+		g, all, server := group(t, pools.Settings{Size: 1, ReconnectAttempts: 1, ReconnectSleep: time.Hour, MaxReconnectSleep: time.Hour}, "db")
 		release, hangs := make(chan struct{}), new(atomic.Bool)
 		server.Open.Always(poolstest.Fail(&hung{asked{func() string {
 			if hangs.Load() {
@@ -31,8 +31,8 @@ func TestPagesComeAndGoWhileAnErrorHangs(t *testing.T) {
 		}
 		defer server.Open.Clear()
 		defer close(release)
-		h := &hub{group: g, watchers: make(map[chan []byte]bool)}
-		first, stop := h.watch()
+		h := &hub{group: g}
+		first, stop := h.watch("")
 		<-first
 		hangs.Store(true)
 		time.Sleep(interval)
@@ -41,10 +41,10 @@ func TestPagesComeAndGoWhileAnErrorHangs(t *testing.T) {
 			t.Fatal("a snapshot holds the lock")
 		}
 		h.mu.Unlock()
-		_, stopSecond := h.watch()
+		_, stopSecond := h.watch("")
 		stopSecond()
 		stop()
-		third, stop := h.watch()
+		third, stop := h.watch("")
 		<-third
 		var list []brief
 		if err := json.Unmarshal(<-third, &list); err != nil || len(list) != 1 || list[0].Down == "" || list[0].Down == "refused" {
@@ -58,7 +58,7 @@ func TestPagesComeAndGoWhileAnErrorHangs(t *testing.T) {
 // Pages that were closed end, whatever errors do.
 func TestLiveEndsWhileAnErrorHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, all, server := group(t, pools.Settings{Size: 1, ReconnectAttempts: 1, ReconnectSleep: time.Hour}, "db")
+		g, all, server := group(t, pools.Settings{Size: 1, ReconnectAttempts: 1, ReconnectSleep: time.Hour, MaxReconnectSleep: time.Hour}, "db")
 		release := make(chan struct{})
 		server.Open.Always(poolstest.Fail(&hung{asked{func() string { <-release; return "" }}}))
 		if _, err := all[0].Pop(t.Context()); err == nil {
@@ -71,7 +71,7 @@ func TestLiveEndsWhileAnErrorHangs(t *testing.T) {
 		ended := make(chan struct{}, 3)
 		for range cap(ended) {
 			go func() {
-				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/live?pool=db", nil).WithContext(ctx))
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "http://localhost/live?pool=db", nil).WithContext(ctx))
 				ended <- struct{}{}
 			}()
 		}
@@ -89,11 +89,11 @@ func TestLiveEndsWhileAnErrorHangs(t *testing.T) {
 // An error that ends its goroutine does not end the hub's.
 func TestHubOutlivesErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, all, server := group(t, pools.Settings{Size: 1, ReconnectAttempts: 1, ReconnectSleep: time.Hour}, "db")
+		g, all, server := group(t, pools.Settings{Size: 1, ReconnectAttempts: 1, ReconnectSleep: time.Hour, MaxReconnectSleep: time.Hour}, "db")
 		server.Open.Always(poolstest.Fail(&asked{say: exit}))
 		defer server.Open.Clear()
-		h := &hub{group: g, watchers: make(map[chan []byte]bool)}
-		snapshots, stop := h.watch()
+		h := &hub{group: g}
+		snapshots, stop := h.watch("")
 		<-snapshots
 		if _, err := all[0].Pop(t.Context()); err == nil {
 			t.Fatal("popped")
@@ -116,8 +116,8 @@ func TestHubOutlivesErrors(t *testing.T) {
 func TestSecondsAreWholeForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, all, _ := group(t, pools.Settings{Size: 1}, "db")
-		h := &hub{group: g, watchers: make(map[chan []byte]bool)}
-		snapshots, stop := h.watch()
+		h := &hub{group: g}
+		snapshots, stop := h.watch("")
 		<-snapshots
 		for i := range 10 {
 			for range 100 {
@@ -126,7 +126,7 @@ func TestSecondsAreWholeForAll(t *testing.T) {
 				}
 			}
 			time.Sleep(interval * 6 / 10)
-			another, stopAnother := h.watch()
+			another, stopAnother := h.watch("")
 			var list []brief
 			if err := json.Unmarshal(<-another, &list); err != nil || len(list) != 1 {
 				t.Errorf("who comes sees %v %+v", err, list)
@@ -139,4 +139,91 @@ func TestSecondsAreWholeForAll(t *testing.T) {
 		stop()
 		time.Sleep(time.Minute)
 	})
+}
+
+// One client that opens all the pages it can get keeps nobody out, and two
+// clients do not evict each other in turns.
+func TestOneClientDoesNotLockOutOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _, _ := group(t, pools.Settings{Size: 1}, "db")
+		h := &hub{group: g}
+		pages, greedy, stops := make(map[string]int), []<-chan []byte{}, []func(){}
+		open := func(client string) bool {
+			c, stop := h.watch(client)
+			if c == nil {
+				return false
+			}
+			stops = append(stops, stop)
+			if client == "greedy" {
+				greedy = append(greedy, c)
+			}
+			return true
+		}
+		count := func() map[string]int {
+			clear(pages)
+			for _, w := range h.watchers {
+				pages[w.client]++
+			}
+			return pages
+		}
+		for n := range most + 5 {
+			if open("greedy") != (n < most) {
+				t.Fatalf("page %d: %v", n, n >= most)
+			}
+		}
+		if !open("guest") {
+			t.Fatal("the greedy client locks out others")
+		}
+		synctest.Wait()
+		time.Sleep(2 * interval)
+		for i, c := range greedy { // each had a snapshot, and its newest has ended
+			<-c
+			select {
+			case _, ok := <-c:
+				if ok || i != most-1 {
+					t.Errorf("page %d of the greedy client: ended %v", i, !ok)
+				}
+			default:
+				if i == most-1 {
+					t.Error("the newest page goes on")
+				}
+			}
+		}
+		for open("guest") {
+		}
+		if open("greedy") || count()["guest"] != most/2 || pages["greedy"] != most/2 {
+			t.Errorf("the places: %v", count())
+		}
+		if !open("third") || count()["third"] != 1 || len(h.watchers) != most {
+			t.Errorf("the places: %v", count())
+		}
+		if open("guest") || open("greedy") || count()["guest"]+pages["greedy"] != most-1 {
+			t.Errorf("with %v they evict each other in turns", count())
+		}
+		for _, stop := range stops {
+			stop()
+		}
+		if len(h.watchers) != 0 {
+			t.Errorf("%d pages are left", len(h.watchers))
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestClient(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.1:4000":            "192.0.2.1",
+		"[::ffff:192.0.2.1]:4000":   "192.0.2.1",
+		"[2001:db8:1:2:3:4:5:6]:80": "2001:db8:1:2::/64",
+		"[2001:db8:1:2:ffff::1]:81": "2001:db8:1:2::/64",
+		"[fe80::1%eth0]:80":         "fe80::/64",
+		"@":                         "@",
+		"":                          "",
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/live", nil)
+		r.RemoteAddr = address
+		if got := client(r); got != want {
+			t.Errorf("%q: %q, want %q", address, got, want)
+		}
+	}
 }

@@ -54,13 +54,11 @@ func writePool(b *strings.Builder, d detail, down string) {
 	if down != "" {
 		fmt.Fprintf(b, "  opens fail: %s\n", clean(down))
 	}
-	var closed []string
-	for reason, n := range d.Stats.ClosedBy.All() {
-		if n > 0 {
-			closed = append(closed, fmt.Sprintf("%d %v", n, reason))
-		}
+	fmt.Fprintf(b, "  opened %d (%d opens failed), closed %d", d.Stats.Opened, d.Stats.OpenErrors, d.Stats.Closed)
+	if d.Stats.Closed > 0 {
+		fmt.Fprintf(b, ": %v", d.Stats.ClosedBy)
 	}
-	fmt.Fprintf(b, "  opened %d (%d opens failed), closed %d: %s\n", d.Stats.Opened, d.Stats.OpenErrors, d.Stats.Closed, strings.Join(closed, ", "))
+	b.WriteString("\n")
 	for _, h := range d.Holders {
 		fmt.Fprintf(b, "  %d held, the longest for %s: %s\n", h.Count, short(time.Duration(h.Longest)), clean(strings.Join(h.IDs, " ")))
 		if h.Stack != "" {
@@ -70,30 +68,61 @@ func writePool(b *strings.Builder, d detail, down string) {
 	if d.More > 0 {
 		fmt.Fprintf(b, "  %d more are held, taken at other places\n", d.More)
 	}
-	if len(d.Holders) > 0 && !d.Settings.TrackHolders {
+	if len(d.Holders) > 0 && d.Settings["TrackHolders"] == false {
 		b.WriteString("  who holds them is known with Settings.TrackHolders\n")
 	}
 	for _, e := range d.Events {
-		fmt.Fprintf(b, "  %s  %s\n", e.At.Format("15:04:05.000"), clean(e.words()))
+		fmt.Fprintf(b, "  %s  %s\n", e.At.Format("15:04:05.000"), clean(e.Text))
 	}
 }
 
 // words is an event in one line, without its stack.
 func (e event) words() string {
-	w := []string{e.Kind}
-	add := func(there bool, format string, args ...any) {
-		if there {
-			w = append(w, fmt.Sprintf(format, args...))
+	text, took := e.Kind, short(time.Duration(e.Took))
+	if e.ID != "" {
+		text += " " + e.ID
+	}
+	switch pools.EventKind(e.Kind) {
+	case pools.EventOpened:
+		text += " in " + took
+	case pools.EventOpenFailed:
+		text += " after " + took
+		if e.Count > 1 {
+			text += fmt.Sprintf(", %d in a row", e.Count)
+		}
+	case pools.EventClosed:
+		text += fmt.Sprintf(" (%s), %s old", e.Reason, took)
+	case pools.EventUp, pools.EventResumed:
+		text += " after " + took
+	case pools.EventLeaked, pools.EventReturned:
+		text += ", held for " + took
+	case pools.EventHung:
+		text += fmt.Sprintf(": %s, for %s", e.Call, took)
+	case pools.EventCallFailed:
+		text += ": " + e.Call
+	case pools.EventConfigured:
+		text += fmt.Sprintf(": Size is %d", e.Count)
+	case pools.EventRefresh:
+		text += ": " + number(e.Count, "connection") + " to replace"
+	case pools.EventRevoked:
+		if e.ID == "" { // by RevokeAll
+			text += " " + number(e.Count, "lease")
 		}
 	}
-	add(e.ID != "", "%s", e.ID)
-	add(e.Call != "", "%s", e.Call)
-	add(e.Reason != "", "(%s)", e.Reason)
-	add(e.Took != 0, "%s", short(time.Duration(e.Took)))
-	add(e.Count != 0, "×%d", e.Count)
-	add(e.Err != "", "%s", e.Err)
-	add(e.Suppressed != 0, "and %d more before", e.Suppressed)
-	return strings.Join(w, " ")
+	if e.Err != "" {
+		text += ": " + e.Err
+	}
+	if e.Suppressed != 0 {
+		text += fmt.Sprintf(" (and %d more before)", e.Suppressed)
+	}
+	return text
+}
+
+func number(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return strconv.Itoa(n) + " " + of + "s"
 }
 
 // short writes a time with about three digits.

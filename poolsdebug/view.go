@@ -3,6 +3,7 @@ package poolsdebug
 import (
 	"cmp"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -12,43 +13,43 @@ import (
 
 // brief is a pool in the list. Short names: there may be hundreds, each second.
 type brief struct {
-	Name    string `json:"name"`
-	Size    int    `json:"size"`
-	Slots   string `json:"slots"` // a letter for the state of each slot
-	Ages    string `json:"ages"`  // and a digit for how long it has been so
-	Held    int    `json:"held"`
-	Idle    int    `json:"idle"`
-	Opening int    `json:"opening"`
-	Hung    int    `json:"hung"`
-	Waiting int    `json:"waiting"`
-	Paused  bool   `json:"paused,omitempty"`
-	Down    string `json:"down,omitempty"` // why opens fail
-	Leaks   uint64 `json:"leaks"`
-	Lost    uint64 `json:"lost"`
-	Misused uint64 `json:"misused"`
-	Since   int64  `json:"since"` // when this pool was first seen under its name, in milliseconds since 1970
-	Point   point  `json:"point"`
+	Name       string `json:"name"`
+	Size       int    `json:"size"`
+	Slots      string `json:"slots"` // a letter for the state of each slot
+	Ages       string `json:"ages"`  // and a digit for how long it has been so
+	Held       int    `json:"held"`
+	Idle       int    `json:"idle"`
+	Opening    int    `json:"opening"`
+	Hung       int    `json:"hung"`
+	Waiting    int    `json:"waiting"`
+	Paused     bool   `json:"paused,omitempty"`
+	Down       string `json:"down,omitempty"` // why opens fail
+	Leaks      uint64 `json:"leaks"`
+	Lost       uint64 `json:"lost"`
+	Misused    uint64 `json:"misused"`
+	Unfinished uint64 `json:"unfinished"`
+	Since      int64  `json:"since"` // when this pool was first seen under its name, in milliseconds since 1970
+	Point      point  `json:"point"`
 }
 
-// point is a pool in one interval: what the charts are made of. Times are in
-// nanoseconds.
+// point is a pool in one interval: what the charts are made of.
 type point struct {
 	At      int64   `json:"at"` // milliseconds since 1970
 	Rate    float64 `json:"rate"`
 	Held    int     `json:"held"`
 	Waiting int     `json:"waiting"`
 	Waits   uint64  `json:"waits"`
-	Wait50  int64   `json:"wait50"`
-	Wait99  int64   `json:"wait99"`
-	Use50   int64   `json:"use50"`
-	Use99   int64   `json:"use99"`
+	Wait50  int64   `json:"wait50_ns"`
+	Wait99  int64   `json:"wait99_ns"`
+	Use50   int64   `json:"use50_ns"`
+	Use99   int64   `json:"use99_ns"`
 }
 
 // detail is a pool that somebody looks into.
 type detail struct {
 	Name     string         `json:"name"`
 	Stats    pools.Stats    `json:"stats"`
-	Settings pools.Settings `json:"settings"`
+	Settings map[string]any `json:"settings"`
 	Holders  []holders      `json:"holders"`
 	More     int            `json:"more"` // holders that are not among these
 	Events   []event        `json:"events"`
@@ -57,9 +58,9 @@ type detail struct {
 // holders are those who took their connections at the same place.
 type holders struct {
 	Count   int      `json:"count"`
-	Longest int64    `json:"longest"` // nanoseconds
-	IDs     []string `json:"ids"`     // of some, those that are held longest first
-	Place   string   `json:"place"`   // the function that took them, and its line
+	Longest int64    `json:"longest_ns"`
+	IDs     []string `json:"ids"`   // of some, those that are held longest first
+	Place   string   `json:"place"` // the function that took them, and its line
 	Stack   string   `json:"stack"`
 }
 
@@ -67,10 +68,11 @@ type holders struct {
 type event struct {
 	At         time.Time `json:"at"`
 	Kind       string    `json:"kind"`
+	Text       string    `json:"text"` // all but the stack
 	ID         string    `json:"id,omitempty"`
 	Reason     string    `json:"reason,omitempty"`
 	Call       string    `json:"call,omitempty"`
-	Took       int64     `json:"took,omitempty"`
+	Took       int64     `json:"took_ns,omitempty"`
 	Count      int       `json:"count,omitempty"`
 	Err        string    `json:"err,omitempty"`
 	Stack      string    `json:"stack,omitempty"`
@@ -106,7 +108,7 @@ func look(p pools.AnyPool, before last, now time.Time, errs *asking) (brief, las
 	b := brief{
 		Name: st.Name, Size: st.Size, Held: st.Held + st.Revoked, Idle: st.Idle + st.Stale,
 		Opening: st.Opening, Hung: st.Hung, Waiting: st.Waiting,
-		Paused: st.Paused, Down: down(p, st, errs), Leaks: st.Leaks, Lost: st.Lost, Misused: st.Misused,
+		Paused: st.Paused, Down: down(p, st, errs), Leaks: st.Leaks, Lost: st.Lost, Misused: st.Misused, Unfinished: st.Unfinished,
 	}
 	b.Slots, b.Ages = cells(p, st)
 	b.Since, b.Point = now.UnixMilli(), point{At: now.UnixMilli(), Held: b.Held, Waiting: b.Waiting}
@@ -174,16 +176,38 @@ const (
 )
 
 func lookInto(p pools.AnyPool, errs *asking) detail {
-	d := detail{Name: p.Name(), Stats: p.Stats(), Settings: p.Settings(), Events: []event{}}
+	d := detail{Name: p.Name(), Stats: p.Stats(), Settings: settings(p.Settings()), Events: []event{}}
 	d.Holders, d.More = whoHolds(p)
 	for _, e := range p.Events() {
-		d.Events = append(d.Events, event{
-			At: e.Time, Kind: string(e.Kind), ID: e.ID, Reason: e.Reason.String(), Call: e.Call, Took: int64(e.Took),
+		shown := event{
+			At: e.Time, Kind: string(e.Kind), ID: e.ID, Reason: string(e.Reason), Call: e.Call, Took: int64(e.Took),
 			Count: e.Count, Err: errs.text(e.Err), Stack: e.Stack, Suppressed: e.Suppressed,
-		})
+		}
+		shown.Text = shown.words()
+		d.Events = append(d.Events, shown)
 	}
 	slices.Reverse(d.Events)
 	return d
+}
+
+// settings writes settings as a person would: "1m30s", "Never", "NoLimit".
+func settings(s pools.Settings) map[string]any {
+	words := map[any]string{pools.Never: "Never", pools.Always: "Always", pools.NoLimit: "NoLimit", pools.NoQueue: "NoQueue"}
+	all := make(map[string]any)
+	for field, value := range reflect.ValueOf(s).Fields() {
+		v := value.Interface()
+		word, special := words[v]
+		switch v := v.(type) {
+		case time.Duration:
+			all[field.Name] = v.String()
+		case int, bool:
+			all[field.Name] = v
+		}
+		if special {
+			all[field.Name] = word
+		}
+	}
+	return all
 }
 
 // place returns the first function of a stack that is not the pool's, without
@@ -191,7 +215,7 @@ func lookInto(p pools.AnyPool, errs *asking) detail {
 func place(stack string) string {
 	all := strings.Split(stack, "\n")
 	for i := 0; i+1 < len(all); i += 2 {
-		if strings.HasPrefix(all[i], "github.com/utopia-go/pools.") {
+		if strings.HasPrefix(all[i], "github.com/utopia-go/pools.") || strings.HasPrefix(all[i], "database/sql.") {
 			continue
 		}
 		return path.Base(all[i]) + " " + path.Base(all[i+1])

@@ -15,7 +15,8 @@ import (
 // Subject is a connector and what [TestConnector] needs to try it out: ways
 // to use it, and to do to its server what servers suffer. Connector and Use
 // are required; what needs another one that is missing is skipped, and says
-// so.
+// so. The suite calls the functions one at a time, but for Use, IsOpen and
+// Block, which must be safe for concurrent use with different connections.
 type Subject[T any] struct {
 	Connector pools.Connector[T]
 
@@ -27,6 +28,11 @@ type Subject[T any] struct {
 	// Kill has the server end this connection, as it would by itself.
 	Kill func(resource T)
 
+	// Useless leaves this connection open and makes it useless, as a failover
+	// does, or the loss of a right: from then on each Use of it fails, while new
+	// connections work.
+	Useless func(ctx context.Context, resource T) error
+
 	// IsOpen asks the server how many connections it has.
 	IsOpen func() int
 
@@ -34,9 +40,22 @@ type Subject[T any] struct {
 	// errors. end lets them go on.
 	Silence func() (end func())
 
+	// Stop stops the server's process (SIGSTOP). That is another silence: the
+	// kernel still accepts connections and takes what is sent. end lets the
+	// process go on (SIGCONT).
+	Stop func() (end func())
+
 	// Dirty leaves something in the connection that the next user must not
 	// find. Clean returns an error if there is something.
 	Dirty, Clean func(ctx context.Context, resource T) error
+
+	// Begin does what Write does as a part of something that can still be undone
+	// as a whole, such as a transaction, and returns without ending that. Write
+	// does it so that others can see it once Write has returned. Written returns
+	// how many times it was done, as others see it: it does not ask by a
+	// connection of the suite's.
+	Begin, Write func(ctx context.Context, resource T) error
+	Written      func() int
 
 	// Refused asks for something that the server refuses, with an error that
 	// leaves the connection as good as before.
@@ -44,6 +63,17 @@ type Subject[T any] struct {
 
 	// Block uses the connection until Abort interrupts it.
 	Block func(resource T) error
+
+	// Failing are connectors whose Open must fail, by what is wrong: made with a
+	// wrong password, a database that does not exist, a port at which nobody
+	// listens, a URL that cannot be read, or a login that may not do what Reset
+	// does.
+	Failing map[string]pools.Connector[T]
+
+	// Secrets are texts that Connector and Failing were given and that no error
+	// may contain: passwords and tokens, of at least four bytes each. A password
+	// that a parser may cut, at a "/" or an "@", has secret parts; give these too.
+	Secrets []string
 
 	// Limit is how long anything may take that should end soon; the suite
 	// waits no longer for it. Default: 5 s.
@@ -54,15 +84,27 @@ type Subject[T any] struct {
 //
 //   - Open opens connections that work beside each other, and gives up with
 //     its ctx: it waits for the server's first answer, since a server that
-//     hangs accepts connections too.
+//     hangs accepts connections too. The connection outlives Open's ctx.
 //   - Close ends a connection for the server too, also a dead one, gives up
 //     with its ctx, and may be called after Abort and a second time.
 //   - Check tells a dead connection from one that lives, and gives up with
-//     its ctx.
-//   - Reset leaves nothing of the last user, and gives up with its ctx.
+//     its ctx. Peek asks nobody, and is content with a good connection.
+//   - Reset leaves nothing of the last user, and gives up with its ctx. It does
+//     not fail on a good connection: each use would cost one.
+//   - Work that a user left open, such as a transaction, ends with the use: the
+//     next user's work does not become a part of it, and it is not carried out.
+//     That it was lost is an event of the pool, and a use that left nothing is none.
 //   - No deadline of Open, Check or Reset stays in the connection.
 //   - Broken (or the pool's rule, without it) lets a broken connection go, and
 //     one whose user gave up before the answer came, and keeps a good one.
+//   - A connection that the server closed while it was idle is found by Check,
+//     though no use has failed. One that is open and of no use goes, by Broken, by
+//     Check or by the pool's rule, after at most a few uses.
+//   - Open, Check, Reset and Close return soon when their ctx had ended before the
+//     call, and when the server's process is stopped. They claim nothing then that
+//     they cannot know, and leave nothing behind.
+//   - Open fails when it should (Failing). No error tells a secret, nor does one
+//     that it wraps; percent-encoded and quoted ones count.
 //   - Abort interrupts a use, may come at any time, and more than once.
 //   - A pool of them lends each to one user, keeps Size, and closes all.
 //
@@ -80,15 +122,29 @@ func TestConnector[T any](t *testing.T, run func(t *testing.T, f func(t *testing
 	}{
 		{"Open", (*trial[T]).open},
 		{"OpenGivesUp", (*trial[T]).openGivesUp},
+		{"OutlivesOpen", (*trial[T]).outlivesOpen},
 		{"Close", (*trial[T]).close},
 		{"CloseOfADeadOne", (*trial[T]).closeDead},
 		{"CloseGivesUp", (*trial[T]).closeGivesUp},
 		{"Check", (*trial[T]).check},
 		{"CheckGivesUp", (*trial[T]).checkGivesUp},
+		{"ClosedWhileIdle", (*trial[T]).closedWhileIdle},
+		{"Peek", (*trial[T]).peek},
 		{"Reset", (*trial[T]).reset},
 		{"ResetGivesUp", (*trial[T]).resetGivesUp},
+		{"ResetKeeps", (*trial[T]).resetKeeps},
+		{"LeftOpen", (*trial[T]).leftOpen},
+		{"LeftOpenIsTold", (*trial[T]).leftOpenIsTold},
+		{"OpenAfterItsCtx", (*trial[T]).openAfterItsCtx},
+		{"CheckAfterItsCtx", (*trial[T]).checkAfterItsCtx},
+		{"ResetAfterItsCtx", (*trial[T]).resetAfterItsCtx},
+		{"CloseAfterItsCtx", (*trial[T]).closeAfterItsCtx},
+		{"Stopped", (*trial[T]).stopped},
+		{"OpenFails", (*trial[T]).openFails},
+		{"Secrets", (*trial[T]).secrets},
 		{"Lasts", (*trial[T]).lasts},
 		{"BrokenGoes", (*trial[T]).brokenGoes},
+		{"UselessGoes", (*trial[T]).uselessGoes},
 		{"GivenUpGoes", (*trial[T]).givenUpGoes},
 		{"GoodStays", (*trial[T]).goodStays},
 		{"Abort", (*trial[T]).abort},
@@ -96,7 +152,7 @@ func TestConnector[T any](t *testing.T, run func(t *testing.T, f func(t *testing
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			run(t, func(t *testing.T) {
-				s := &trial[T]{t: t, Subject: subject(t)}
+				s := &trial[T]{t: t, Subject: subject(t), spilled: new(spilled)}
 				s.complete()
 				part.test(s)
 			})
@@ -108,7 +164,8 @@ func TestConnector[T any](t *testing.T, run func(t *testing.T, f func(t *testing
 // test ends.
 type trial[T any] struct {
 	Subject[T]
-	t *testing.T
+	t       *testing.T
+	spilled *spilled
 }
 
 func (s *trial[T]) complete() {
@@ -125,6 +182,7 @@ func (s *trial[T]) complete() {
 	if s.Connector.Close == nil {
 		s.Connector.Close = closeByPool
 	}
+	s.watch()
 }
 
 // closeByPool closes a resource as a pool does that has no Connector.Close.
@@ -259,13 +317,7 @@ func (s *trial[T]) has(n int, why string) {
 func (s *trial[T]) kill(resource T) {
 	s.t.Helper()
 	s.Kill(resource)
-	end := time.Now().Add(s.Limit)
-	for s.use(resource) == nil {
-		if time.Now().After(end) {
-			s.t.Fatal("Use returns no error for a connection that Kill has ended; the one or the other is wrong")
-		}
-		time.Sleep(time.Millisecond)
-	}
+	_ = s.fails(resource, "Kill")
 }
 
 // givesUp calls f while nothing answers. It has to give up with its ctx.

@@ -20,6 +20,21 @@ func (s *trial[T]) open() {
 	s.works(b)
 }
 
+// outlivesOpen finds what lives only as long as Open's ctx, which ends when Open has
+// returned.
+func (s *trial[T]) outlivesOpen() {
+	var resource T
+	opened := s.call("Open", s.Limit, func(ctx context.Context) (err error) { resource, err = s.Connector.Open(ctx); return err })
+	if opened != nil {
+		s.t.Fatalf("Open: %v", opened)
+	}
+	time.Sleep(s.short()) // what ends with the ctx has ended
+	if err := s.use(resource); err != nil {
+		s.t.Errorf("a connection does not work after the end of Open's ctx, which ends when Open returns: %v; have Open give it another ctx, such as context.WithoutCancel's", err)
+	}
+	_ = s.closes(resource)
+}
+
 func (s *trial[T]) openGivesUp() {
 	s.need(s.Silence != nil, "Silence", "whether Open gives up with its ctx")
 	open := func(ctx context.Context) error {
@@ -166,89 +181,122 @@ func (s *trial[T]) lasts() {
 	}
 }
 
-// borrow makes a pool of one and returns its only connection, and a function
-// that gives a connection back with an error and says whether the same one
-// comes again.
-func (s *trial[T]) borrow() (pools.Conn[T], func(conn pools.Conn[T], err error) (again pools.Conn[T], same bool)) {
-	pool, err := pools.New("conformance", s.Connector, pools.Settings{Size: 1, CheckAfter: pools.Never, OpenTimeout: s.Limit, WaitTimeout: 4 * s.Limit})
+// loan is the only connection of a pool of one, which its user gives back again
+// and again.
+type loan[T any] struct {
+	*trial[T]
+	pool *pools.Pool[T]
+	conn pools.Conn[T]
+}
+
+// borrow makes a pool of one and takes its connection.
+func (s *trial[T]) borrow(checkAfter time.Duration) *loan[T] {
+	s.t.Helper()
+	pool, err := pools.New("conformance", s.Connector, pools.Settings{Size: 1, CheckAfter: checkAfter, OpenTimeout: s.Limit, WaitTimeout: 4 * s.Limit})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	var last pools.Conn[T]
+	l := &loan[T]{trial: s, pool: pool}
 	s.t.Cleanup(func() {
-		_ = last.Push()
+		_ = l.conn.Push()
 		if err := pool.Close(context.Background()); err != nil {
 			s.t.Errorf("closing the pool: %v", err)
 		}
 	})
-	pop := func() pools.Conn[T] {
-		s.t.Helper()
-		if last, err = pool.Pop(context.Background()); err != nil {
-			s.t.Fatal(err)
-		}
-		return last
+	l.pop()
+	return l
+}
+
+func (l *loan[T]) pop() {
+	l.t.Helper()
+	var err error
+	if l.conn, err = l.pool.Pop(context.Background()); err != nil {
+		l.t.Fatal(err)
 	}
-	return pop(), func(conn pools.Conn[T], err error) (pools.Conn[T], bool) {
-		s.t.Helper()
-		if err := conn.PushErr(err); err != nil {
-			s.t.Fatal(err)
+}
+
+// calls calls a function of the subject's with the connection that is lent.
+func (l *loan[T]) calls(name string, f func(ctx context.Context, resource T) error) error {
+	l.t.Helper()
+	return l.call(name, l.Limit, func(ctx context.Context) error { return f(ctx, l.conn.Resource()) })
+}
+
+// giveBack gives the connection back with an error, takes the next one, and says
+// whether it is the same again. Another one must work.
+func (l *loan[T]) giveBack(err error) (same bool) {
+	l.t.Helper()
+	last := l.conn.ID()
+	if err := l.conn.PushErr(err); err != nil {
+		l.t.Fatal(err)
+	}
+	l.pop()
+	same = l.conn.ID() == last
+	if !same {
+		l.works(l.conn.Resource())
+	}
+	return same
+}
+
+// fails uses the connection until that fails.
+func (s *trial[T]) fails(resource T, hook string) error {
+	s.t.Helper()
+	end := time.Now().Add(s.Limit)
+	for {
+		if err := s.use(resource); err != nil {
+			return err
 		}
-		again := pop()
-		same := again.ID() == conn.ID()
-		if !same {
-			s.works(again.Resource())
+		if time.Now().After(end) {
+			s.t.Fatalf("Use returns no error for a connection after %s; the one or the other is wrong", hook)
 		}
-		return again, same
+		time.Sleep(time.Millisecond)
 	}
 }
 
 func (s *trial[T]) brokenGoes() {
 	s.need(s.Kill != nil, "Kill", "whether a broken connection goes")
-	conn, giveBack := s.borrow()
-	s.Kill(conn.Resource())
-	end := time.Now().Add(s.Limit)
-	err := s.use(conn.Resource())
-	for ; err == nil && time.Now().Before(end); err = s.use(conn.Resource()) {
-		time.Sleep(time.Millisecond)
-	}
-	if _, same := giveBack(conn, err); same {
+	l := s.borrow(pools.Never)
+	s.Kill(l.conn.Resource())
+	err := s.fails(l.conn.Resource(), "Kill")
+	if l.giveBack(err) {
 		s.t.Errorf("a connection that the server has ended is lent again, though its user told the error (%v); have Broken return true for it", err)
 	}
 }
 
 func (s *trial[T]) givenUpGoes() {
 	s.need(s.Silence != nil, "Silence", "whether a connection goes whose user gave up before the answer came")
-	conn, giveBack := s.borrow()
+	l := s.borrow(pools.Never)
 	for name, use := range map[string]func(context.Context) error{
-		"whose deadline passed": func(ctx context.Context) error { return s.Use(ctx, conn.Resource()) },
+		"whose deadline passed": func(ctx context.Context) error { return s.Use(ctx, l.conn.Resource()) },
 		"that was cancelled": func(ctx context.Context) error {
-			return cancelled(ctx, func(ctx context.Context) error { return s.Use(ctx, conn.Resource()) })
+			return cancelled(ctx, func(ctx context.Context) error { return s.Use(ctx, l.conn.Resource()) })
 		},
 	} {
 		err := s.givesUp("Use", use)
 		if err == nil {
 			s.t.Fatal("Use returned no error though nothing answers, so that nothing can be shown")
 		}
-		again, same := giveBack(conn, err)
-		if same {
+		if l.giveBack(err) {
 			s.t.Errorf("a connection comes again after a use %s before the answer came (%v): the next user would read that answer; have Broken return true for it, as pools.Breaks does", name, err)
 		}
-		conn = again
 	}
 }
 
 func (s *trial[T]) goodStays() {
-	conn, giveBack := s.borrow()
-	conn, same := giveBack(conn, nil)
-	if !same {
+	l := s.borrow(pools.Never)
+	if !l.giveBack(nil) {
 		s.t.Fatal("a good connection is not lent again after a plain Push; have Broken return false for it, and Reset no error")
 	}
+	l.works(l.conn.Resource())
+	l.giveBack(nil)
+	if l.pool.Stats().Unfinished > 0 {
+		s.t.Fatal("a use that left nothing open is told as one that did; have Unfinished return nil for it")
+	}
 	s.need(s.Refused != nil, "Refused", "whether an error that leaves the connection good keeps it")
-	err := s.call("Refused", s.Limit, func(ctx context.Context) error { return s.Refused(ctx, conn.Resource()) })
+	err := l.calls("Refused", s.Refused)
 	if err == nil {
 		s.t.Fatal("Refused returned no error, so that nothing can be shown")
 	}
-	if _, same := giveBack(conn, err); !same {
+	if !l.giveBack(err) {
 		s.t.Errorf("a good connection is not lent again after an error that left it good (%v); have Broken return false for it", err)
 	}
 }

@@ -17,10 +17,14 @@ type Server struct {
 	// connector only if NewServer is told so.
 	Open, Close, Check, Reset, Abort Point
 
-	// IsBroken and, beside Reset, IsDirty are the connector's Broken and Dirty
-	// if they are not nil. Set them before Make.
-	IsBroken func(r *Resource, err error) bool
-	IsDirty  func(r *Resource) bool
+	// IsBroken and, beside Reset, IsDirty and IsUnfinished are the connector's
+	// Broken, Dirty and Unfinished if they are not nil. Set them before Make.
+	IsBroken     func(r *Resource, err error) bool
+	IsDirty      func(r *Resource) bool
+	IsUnfinished func(r *Resource) error
+
+	// IsGone is the connector's Peek if it is not nil. Set it before Make.
+	IsGone func(r *Resource) error
 
 	tb      testing.TB
 	release chan struct{}
@@ -64,14 +68,14 @@ const (
 
 // Connector returns the connector of this server.
 func (s *Server) Connector(options ...Option) pools.Connector[*Resource] {
-	c := pools.Connector[*Resource]{Open: s.open, Close: s.close, Broken: s.IsBroken}
+	c := pools.Connector[*Resource]{Open: s.open, Close: s.close, Broken: s.IsBroken, Peek: s.IsGone}
 	for _, o := range options {
 		switch o {
 		case WithCheck:
 			c.Check = func(ctx context.Context, r *Resource) error { return s.Check.run(ctx) }
 		case WithReset:
 			c.Reset = func(ctx context.Context, r *Resource) error { return s.Reset.run(ctx) }
-			c.Dirty = s.IsDirty
+			c.Dirty, c.Unfinished = s.IsDirty, s.IsUnfinished
 		case WithAbort:
 			c.Abort = func(r *Resource) { _ = s.Abort.run(context.Background()) }
 		}

@@ -61,7 +61,7 @@ func TestRules(t *testing.T) {
 			t.Errorf("README.md does not explain %s", rule[1])
 		}
 	}
-	if len(rules) != 5 {
+	if len(rules) != 6 {
 		t.Errorf("there are %d rules", len(rules))
 	}
 }

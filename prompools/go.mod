@@ -2,13 +2,11 @@ module github.com/utopia-go/pools/prompools
 
 go 1.26.0
 
-replace github.com/utopia-go/pools => ../
-
 require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3
 	github.com/prometheus/common v0.72.0
-	github.com/utopia-go/pools v0.0.0-00010101000000-000000000000
+	github.com/utopia-go/pools v0.1.0
 )
 
 require (

@@ -38,12 +38,15 @@ var numbers = []number{
 	counter("waits", "Pops that had to wait.", func(s *snapshot) uint64 { return s.Waits }),
 	counter("waits_failed", "Waits that ended without a connection.", func(s *snapshot) uint64 { return s.WaitsFailed }),
 	counter("waits_timed_out", "Waits that ended by WaitTimeout or a deadline.", func(s *snapshot) uint64 { return s.TimedOut }),
+	counter("refused", "Pops that MaxWaiting or RefuseLate refused at once; they are no waits.", func(s *snapshot) uint64 { return s.Refused }),
+	counter("waits_passed_over", "Waits whose ctx left no time for a typical use.", func(s *snapshot) uint64 { return s.PassedOver }),
 	counter("opened", "Connections opened.", func(s *snapshot) uint64 { return s.Opened }),
 	counter("open_errors", "Opens that failed with all their tries.", func(s *snapshot) uint64 { return s.OpenErrors }),
 	counter("detached", "Connections taken out of the pool for good.", func(s *snapshot) uint64 { return s.Detached }),
 	counter("leaks", "Leases that lasted longer than LeakAfter.", func(s *snapshot) uint64 { return s.Leaks }),
 	counter("lost", "Leases that were forgotten without a Push.", func(s *snapshot) uint64 { return s.Lost }),
 	counter("misused", "Ended leases that were pushed, destroyed or detached again.", func(s *snapshot) uint64 { return s.Misused }),
+	counter("unfinished", "Leases that left something unfinished, such as a transaction.", func(s *snapshot) uint64 { return s.Unfinished }),
 	counter("abandonments", "Calls of the connector that were given up.", func(s *snapshot) uint64 { return s.Abandonments }),
 }
 

@@ -1,7 +1,6 @@
 package prompools_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -26,11 +25,11 @@ import (
 	"github.com/utopia-go/pools/poolstest"
 )
 
-// A Prometheus scrapes the quickstart and a pool that opens and closes, loads
-// the alerts, and has an answer to each question of the dashboard.
+// A Prometheus scrapes two programs, loads the alerts, and has an answer to each
+// question of the dashboard.
 func TestPrometheus(t *testing.T) {
 	program := need(t, "prometheus")
-	p := start(t, program, []string{quickstart(t), busy(t, false)})
+	p := start(t, program, []string{busy(t, false), busy(t, false)})
 
 	var rules struct {
 		Groups []struct {
@@ -41,7 +40,7 @@ func TestPrometheus(t *testing.T) {
 		if err := p.get("rules", nil, &rules); err != nil {
 			return err
 		}
-		if len(rules.Groups) != 1 || len(rules.Groups[0].Rules) != 5 {
+		if len(rules.Groups) != 1 || len(rules.Groups[0].Rules) != 6 {
 			return fmt.Errorf("rules: %+v", rules)
 		}
 		for _, r := range rules.Groups[0].Rules {
@@ -63,8 +62,8 @@ func TestPrometheus(t *testing.T) {
 		}
 		return nil
 	})
-	p.until(t, "the quickstart's leases", func() error {
-		there, err := p.query(`rate(pools_leases_total{pool="redis"}[10s]) > 0`)
+	p.until(t, "leases of both", func() error {
+		there, err := p.query(`count(rate(pools_leases_total[10s]) > 0) == 2`)
 		if err == nil && !there {
 			err = errors.New("none")
 		}
@@ -93,48 +92,6 @@ func TestNativeHistograms(t *testing.T) {
 		}
 		return err
 	})
-}
-
-// quickstart starts the example of that name, and returns where it serves its
-// metrics.
-func quickstart(t *testing.T) (address string) {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "quickstart")
-	build := exec.Command("go", "build", "-o", program, "./quickstart")
-	build.Dir, build.Env = filepath.Join("..", "examples"), append(os.Environ(), "GOWORK=off", "GOFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	cmd := exec.Command(program, "-debug", "127.0.0.1:0", "-for", "5m")
-	dieWithUs(cmd)
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
-	read := make(chan struct{})
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-read
-		_ = cmd.Wait()
-	})
-	for lines.Scan() {
-		if _, url, found := strings.Cut(lines.Text(), "http://"); found {
-			go func() {
-				defer close(read)
-				for lines.Scan() { // or it would wait for a reader
-				}
-			}()
-			address, _, _ = strings.Cut(url, "/")
-			return address
-		}
-	}
-	close(read)
-	t.Fatal("the quickstart does not say where it serves")
-	return ""
 }
 
 // busy puts load on a pool, and returns where its metrics are served.

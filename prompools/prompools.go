@@ -22,6 +22,8 @@
 //	pools_waits_total                Pops that had to wait
 //	pools_waits_failed_total         of these, how many got nothing
 //	pools_waits_timed_out_total      of these, how many by a timeout
+//	pools_refused_total              Pops that MaxWaiting or RefuseLate refused at once
+//	pools_waits_passed_over_total    waits whose ctx left no time for a typical use
 //	pools_opened_total
 //	pools_open_errors_total          opens that failed with all their tries
 //	pools_closed_total{reason}       see [pools.Reason]
@@ -29,6 +31,7 @@
 //	pools_leaks_total                leases that lasted longer than LeakAfter
 //	pools_lost_total                 leases that were forgotten
 //	pools_misused_total              leases that were ended twice
+//	pools_unfinished_total           leases that left something unfinished, such as a transaction
 //	pools_abandonments_total         calls of the connector that were given up
 //	pools_wait_seconds               histogram of waits, also of failed ones
 //	pools_open_seconds               histogram of opens that succeeded
@@ -95,8 +98,8 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		for _, m := range states {
 			to <- prometheus.MustNewConstMetric(connections, prometheus.GaugeValue, float64(m.value(&s)), name, m.state)
 		}
-		for reason, n := range s.ClosedBy.All() {
-			to <- prometheus.MustNewConstMetric(closed, prometheus.CounterValue, float64(n), name, reason.String())
+		for reason, n := range s.ClosedBy {
+			to <- prometheus.MustNewConstMetric(closed, prometheus.CounterValue, float64(n), name, string(reason))
 		}
 		for _, m := range histograms {
 			to <- histogram(m.desc, m.value(&s), name, c.native)

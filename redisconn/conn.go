@@ -26,6 +26,27 @@ type Conn struct {
 	pending atomic.Int64   // answers that nobody has received
 	calls   atomic.Int64   // of users, under way; resetting is added during Reset
 	left    atomic.Uint32  // a state
+	queues  atomic.Bool    // MULTI was sent, and neither EXEC nor DISCARD after it
+
+	readTimeout time.Duration
+	useless     atomic.Bool   // the server has said so
+	roles       *roles        // of the connector; nil: nobody asks for them
+	proved      atomic.Uint64 // roles.lost, when the server had the right role
+}
+
+// timeout is what bounds a call beside its ctx: nothing if that has a deadline.
+func (c *Conn) timeout(ctx context.Context) time.Duration {
+	if _, has := ctx.Deadline(); has {
+		return 0
+	}
+	return c.readTimeout
+}
+
+func (c *Conn) lost() uint64 {
+	if c.roles == nil {
+		return 0
+	}
+	return c.roles.lost.Load()
 }
 
 // resetting is more than the calls that users can have under way.
@@ -68,6 +89,7 @@ const (
 	watches                   // WATCH: so do these, and UNWATCH
 	other                     // only RESET ends it
 	lasting                   // nor does RESET: the connection has to go
+	replies                   // CLIENT REPLY, beside other: RESET may have no answer
 )
 
 // leaves says which commands change what a connection is, and not only what is
@@ -78,7 +100,7 @@ var leaves = map[string]state{
 	"MULTI": multi, "WATCH": watches,
 	"SELECT": other, "AUTH": other, "HELLO": other, "READONLY": other, "READWRITE": other, "ASKING": other, "MONITOR": other, "RESET": other,
 	"SUBSCRIBE": other, "PSUBSCRIBE": other, "SSUBSCRIBE": other, "UNSUBSCRIBE": other, "PUNSUBSCRIBE": other, "SUNSUBSCRIBE": other,
-	"CLIENT SETNAME": other, "CLIENT REPLY": other, "CLIENT TRACKING": other, "CLIENT CACHING": other,
+	"CLIENT SETNAME": other, "CLIENT REPLY": other | replies, "CLIENT TRACKING": other, "CLIENT CACHING": other,
 	"SYNC": lasting, "PSYNC": lasting, "REPLCONF": lasting, "QUIT": lasting, "SCRIPT DEBUG": lasting,
 	"CLIENT GETNAME": 0, "CLIENT ID": 0, "CLIENT INFO": 0, "CLIENT LIST": 0, "CLIENT GETREDIR": 0, "CLIENT TRACKINGINFO": 0, "CLIENT HELP": 0,
 	"CLIENT KILL": 0, "CLIENT PAUSE": 0, "CLIENT UNPAUSE": 0, "CLIENT UNBLOCK": 0, // these are about others
@@ -86,8 +108,8 @@ var leaves = map[string]state{
 
 var ends = map[string]state{"EXEC": multi | watches, "DISCARD": multi | watches, "UNWATCH": watches}
 
-// note notes what a command is about to leave behind.
-func (c *Conn) note(command string, args []any) {
+// note notes what a command is about to leave behind. It returns its name.
+func (c *Conn) note(command string, args []any) (name string) {
 	command = strings.ToUpper(strings.TrimSpace(command)) // no copy of what is that already
 	what, known := leaves[command]
 	if !known && len(args) > 0 && (command == "CLIENT" || command == "SCRIPT") {
@@ -98,6 +120,13 @@ func (c *Conn) note(command string, args []any) {
 	if what != 0 {
 		c.left.Or(what)
 	}
+	switch command {
+	case "MULTI":
+		c.queues.Store(true)
+	case "EXEC", "DISCARD", "RESET":
+		c.queues.Store(false)
+	}
+	return command
 }
 
 // word is an argument as redigo sends it.
@@ -121,7 +150,7 @@ func (c *Conn) Err() error { return c.conn.Err() }
 // Do is [redis.Conn]'s: it sends a command and returns its answer. An empty
 // command receives all answers that are outstanding.
 func (c *Conn) Do(command string, args ...any) (any, error) {
-	return c.do(command, args, func() (any, error) { return c.conn.Do(command, args...) })
+	return c.do(command, args, func() (any, error) { return c.round(c.readTimeout, command, args) })
 }
 
 // DoContext is Do, and gives the connection up when ctx ends before the
@@ -131,7 +160,7 @@ func (c *Conn) DoContext(ctx context.Context, command string, args ...any) (any,
 		return nil, err // nothing was sent: the connection is as good as before
 	}
 	return c.do(command, args, func() (any, error) {
-		return c.until(ctx, func() (any, error) { return c.conn.Do(command, args...) })
+		return c.until(ctx, func() (any, error) { return c.round(c.timeout(ctx), command, args) })
 	})
 }
 
@@ -150,7 +179,29 @@ func (c *Conn) until(ctx context.Context, call func() (any, error)) (any, error)
 // DoWithTimeout is Do, and gives the connection up when the answer has not
 // come after that time; 0 is none.
 func (c *Conn) DoWithTimeout(timeout time.Duration, command string, args ...any) (any, error) {
-	return c.do(command, args, func() (any, error) { return redis.DoWithTimeout(c.conn, timeout, command, args...) })
+	return c.do(command, args, func() (any, error) { return c.round(timeout, command, args) })
+}
+
+// round is redigo's Do. That drops all answers but the last one and the first
+// error; one that was dropped may be READONLY.
+func (c *Conn) round(timeout time.Duration, command string, args []any) (any, error) {
+	if c.pending.Load() == 1 || command == "" { // its own
+		return redis.DoWithTimeout(c.conn, timeout, command, args...)
+	}
+	if err := c.conn.Send(command, args...); err != nil {
+		return nil, err
+	}
+	all, err := redis.Values(redis.DoWithTimeout(c.conn, timeout, ""))
+	if err != nil {
+		return nil, err
+	}
+	c.heard(all, nil)
+	for _, answer := range all {
+		if e, is := answer.(redis.Error); is {
+			return all[len(all)-1], e
+		}
+	}
+	return all[len(all)-1], nil
 }
 
 // do notes a command and, when Redis has not refused it, what it has ended.
@@ -159,15 +210,19 @@ func (c *Conn) do(command string, args []any, do func() (any, error)) (any, erro
 	if err := c.enter(); err != nil {
 		return nil, err
 	}
-	c.note(command, args)
+	queued := c.queues.Load()
+	name := c.note(command, args)
 	c.pending.Add(1)
 	answer, err := do()
+	c.heard(answer, err)
 	c.pending.Store(0)
 	c.calls.Add(-1)
 	if err == nil {
-		if end := ends[strings.ToUpper(strings.TrimSpace(command))]; end != 0 {
+		if end := ends[name]; end != 0 {
 			c.left.And(^end)
 		}
+	} else if _, is := err.(redis.Error); is && name == "MULTI" && answer != "OK" {
+		c.queues.Store(queued) // Redis has refused it
 	}
 	return answer, err
 }
@@ -187,8 +242,7 @@ func (c *Conn) Receive() (any, error) {
 	if err := c.enter(); err != nil {
 		return nil, err
 	}
-	defer c.received()
-	return c.conn.Receive()
+	return c.received(c.conn.Receive())
 }
 
 // ReceiveContext is Receive, and gives the connection up when ctx ends before
@@ -197,8 +251,7 @@ func (c *Conn) ReceiveContext(ctx context.Context) (any, error) {
 	if err := c.enter(); err != nil {
 		return nil, err
 	}
-	defer c.received()
-	return c.until(ctx, c.conn.Receive)
+	return c.received(c.until(ctx, func() (any, error) { return redis.ReceiveWithTimeout(c.conn, c.timeout(ctx)) }))
 }
 
 // ReceiveWithTimeout is Receive, and gives the connection up when the answer
@@ -207,18 +260,18 @@ func (c *Conn) ReceiveWithTimeout(timeout time.Duration) (any, error) {
 	if err := c.enter(); err != nil {
 		return nil, err
 	}
-	defer c.received()
-	return redis.ReceiveWithTimeout(c.conn, timeout)
+	return c.received(redis.ReceiveWithTimeout(c.conn, timeout))
 }
 
 // received ends a call and notes one answer. What is published to a subscriber is none that
 // was outstanding.
-func (c *Conn) received() {
-	defer c.calls.Add(-1)
+func (c *Conn) received(answer any, err error) (any, error) {
+	c.heard(answer, err)
 	for {
 		n := c.pending.Load()
 		if n <= 0 || c.pending.CompareAndSwap(n, n-1) {
-			return
+			c.calls.Add(-1)
+			return answer, err
 		}
 	}
 }

@@ -49,6 +49,22 @@
 #else
 #define go_on again = true   /* step: again: something is left over */
 #endif
+#if defined(PASSES) || defined(TURNS)
+#define CHOOSES          /* PASSES=n: waiters may be found to have no time left, at most n at one pick; TURNS: every second pick is for the most urgent one */
+#define choosing atomic  /* who has time, and who is the most urgent: any may be */
+#else
+#define choosing d_step
+#endif
+#ifdef PASSES
+#define waiters (queued + stacked)
+#else
+#define waiters queued
+#endif
+#ifdef QUEUEING_FOLLOWS_QUEUE
+#define wanted queued
+#else
+#define wanted waiters
+#endif
 #ifdef LEASE_WRAPS
 #define NUMBER(n) ((n) % 2)   /* a word too narrow for its lease number */
 #else
@@ -67,7 +83,7 @@
 #define NOBODY 255
 #define NONE   255
 
-mtype = { vacant, opening, idle, stale, held, watched, revoked, resetting, checking, closing }   /* what a slot is */
+mtype = { vacant, opening, idle, stale, held, watched, revoked, resetting, checking, closing, resting }   /* what a slot is */
 mtype = { granted, race, over, failed }                               /* what a waiter's channel brings */
 
 /* A slot's word: its state and its lease number, read and written as one. */
@@ -79,7 +95,7 @@ byte  size = SIZE;       /* more than so many are too many: what comes back firs
 /* The gate, one word: written under the lock, read without. */
 bool waiting;            /* somebody is queued */
 bool racing;             /* a woken waiter is on its way */
-bool starving;           /* the oldest has waited too long: no overtaking */
+bool starving;           /* the oldest with time has waited too long: newcomers do not overtake */
 bool paused, closed;
 bool shrunk;             /* too many are open */
 bool sweeping;           /* a sweep goes on when the lock is free again: what is idle may be suspected */
@@ -111,6 +127,15 @@ bool sweeping;           /* a sweep goes on when the lock is free again: what is
 bool mu;
 byte queue[USERS], queued;   /* oldest first */
 byte racer = NOBODY;         /* stays in the queue; nobody grants to it or sends to it until it is back */
+#ifdef PASSES
+byte stack[USERS], stacked;  /* those that were met and had no time left: out of the queue for good, newest last */
+#endif
+#ifdef TURNS
+bool urgent;                 /* the next pick is for the most urgent one */
+#endif
+#ifdef CHOOSES
+byte at, met;                /* scratch inside pick */
+#endif
 #ifdef SLICE
 byte visits;                 /* since the lock was taken */
 bool again;                  /* the alarm is to settle at once */
@@ -140,6 +165,12 @@ bool forgotten[SLOTS];   /* the holder is gone: its handle is unreachable */
 byte sweeps;             /* have begun, and the call that began them is over */
 byte due[SLOTS];         /* idle when that sweep began, and neither stale nor lent since; 0: not */
 #endif
+#ifdef CHOOSES
+byte overtaken = NOBODY, times;   /* the oldest in the queue, and how many grants to later ones it has seen */
+#endif
+#ifdef LATE_KEEPS_GRANT
+bool late[USERS];        /* it was passed over */
+#endif
 #ifdef RIVAL
 bool copied; byte copy_slot, copy_number, ends;
 #define GOROUTINES (USERS + 1)
@@ -153,8 +184,30 @@ hidden byte j, m, h, o, v;   /* scratch inside single steps */
 #define is_lease(s, n, st) (state[s] == st && number[s] == NUMBER(n))
 #define lock   atomic { !mu -> mu = true }
 
+#if defined(HINTS) && defined(SWEEPS)
+byte clearing;                   /* searches that have cleared a hint and not looked again: a sweep must not believe it */
+bool before[SLOTS];              /* the hints at the sweep's first look */
+bool hinted[SLOTS];              /* since it became idle; else its push is not over yet: the connection is in use still, and proves itself */
+#ifdef SWEEP_BELIEVES_HINTS
+#define counts(n) skip
+#else
+#define counts(n) clearing = clearing + n
+#endif
+#define unhint(s) counts(1); hint[s] = false
+#define and_looked ; counts(-1)
+#define unproved(s)  hinted[s] = false
+#define proved(s)    hinted[s] = true
+#define is_proved(s) hinted[s]
+#else
+#define unhint(s) hint[s] = false
+#define and_looked
+#define unproved(s)  skip
+#define proved(s)    skip
+#define is_proved(s) true
+#endif
+
 inline lend(s) { assert(!lent[s]); assert(!aborted[s]); lent[s] = true; state[s] = held; number[s] = NUMBER(number[s] + 1) }
-inline unlend(s, to) { assert(lent[s]); lent[s] = false; state[s] = to }
+inline unlend(s, to) { assert(lent[s]); lent[s] = false; unproved(s); state[s] = to }
 
 inline enqueue(w) { queue[queued] = w; queued++ }
 
@@ -163,15 +216,45 @@ inline close_up(y) {     /* the queue, over place y */
 	queued--; queue[queued] = 0
 }
 
+#ifdef PASSES
+inline close_stack(y) {
+	do :: y + 1 < stacked -> stack[y] = stack[y+1]; y++ :: else -> break od;
+	stacked--; stack[stacked] = 0
+}
+
+inline unlink_if_queued(w) { /* from the queue, or from the stack */
+	j = 0;
+	do :: j < queued && queue[j] != w -> j++ :: else -> break od;
+	if
+	:: j < queued -> close_up(j)
+	:: else ->
+	   j = 0;
+	   do :: j < stacked && stack[j] != w -> j++ :: else -> break od;
+#ifdef STAYS_ON_STACK
+	   skip
+#else
+	   if :: j < stacked -> close_stack(j) :: else fi
+#endif
+	fi
+}
+
+inline unlink(w) {
+	h = waiters; unlink_if_queued(w);
+	assert(waiters < h)
+}
+#else
 inline unlink(w) {
 	j = 0;
 	do :: queue[j] != w -> j++ :: else -> break od;
 	assert(j < queued);
 	close_up(j)
 }
+#endif
 
 #ifndef SLICE
+#ifndef PASSES
 #define unlink_if_queued(w) unlink(w)
+#endif
 
 inline oldest(w) {       /* the oldest that can be served: not the racer, ctx not ended */
 	w = NOBODY; j = 0;
@@ -181,11 +264,13 @@ inline oldest(w) {       /* the oldest that can be served: not the racer, ctx no
 	od
 }
 #else
+#ifndef PASSES
 inline unlink_if_queued(w) {
 	j = 0;
 	do :: j < queued && queue[j] != w -> j++ :: else -> break od;
 	if :: j < queued -> close_up(j) :: else fi
 }
+#endif
 
 inline oldest(w) {       /* the same, within a slice: those whose ctx has ended are dropped, each once; after that nobody looks at it */
 	w = NOBODY; j = 0;
@@ -203,7 +288,135 @@ inline oldest(w) {       /* the same, within a slice: those whose ctx has ended 
 
 inline send(w, what) { assert(token[w] == 0); token[w] = what }
 
-inline grant(w, s) { unlink(w); got_slot[w] = s; got_number[w] = number[s]; send(w, granted) }
+#ifdef CHOOSES
+#define asleep(w) (w != racer)
+#ifdef SLICE
+#define lapsed(w) (ended[w] && !spent)   /* once the visits are spent nobody looks */
+#else
+#define lapsed(w) ended[w]
+#endif
+#define to_meet(w) (asleep(w) && !lapsed(w))
+
+#ifdef PASSES
+#define may_pass_over (met < PASSES && !spent)
+inline pass_over(y) {            /* step: pass_over: it has no time left: from the queue to the stack, for good */
+	d_step {
+		visit; met++;
+#ifdef LATE_KEEPS_GRANT
+		late[queue[y]] = true;
+#endif
+		if :: overtaken == queue[y] -> overtaken = NOBODY; times = 0 :: else fi;
+		stack[stacked] = queue[y]; stacked++; m = y; close_up(m);
+#ifdef PASS_OVER_OPENS_GATE
+		if :: queued == 0 -> waiting = false :: else fi      /* for a moment: unlock sets it again */
+#endif
+	}
+}
+
+inline top(w) {
+	d_step {
+		j = stacked;
+#ifdef TOP_IS_RACER
+		do :: j > 0 && w == NOBODY -> j--; if :: !lapsed(stack[j]) -> w = stack[j] :: else fi :: else -> break od
+#else
+		do :: j > 0 && w == NOBODY -> j--; if :: asleep(stack[j]) && !lapsed(stack[j]) -> w = stack[j] :: else fi :: else -> break od
+#endif
+	}
+}
+
+inline newest(w) {               /* so many were passed over that the search ends here, with time or not */
+	d_step {
+		j = queued;
+		do :: j > 0 && w == NOBODY -> j--; if :: asleep(queue[j]) && !lapsed(queue[j]) -> w = queue[j] :: else fi :: else -> break od
+	}
+}
+#endif
+
+inline pick(w) {                 /* step: pick: who is to get it? */
+	w = NOBODY;
+#ifdef TURNS
+	if
+	:: urgent ->                                             /* step: pick_urgent: who has the earliest deadline? Any may; those met before have no time */
+	   do
+	   :: at < queued && w == NOBODY && to_meet(queue[at]) ->
+	      if
+	      :: w = queue[at]
+	      :: at++
+#ifdef PASSES
+	      :: may_pass_over -> pass_over(at)
+#endif
+	      fi
+	   :: at < queued && w == NOBODY && !to_meet(queue[at]) -> at++
+	   :: else -> break
+	   od; at = 0;
+#ifdef PASSES
+	   if :: w == NOBODY && met < PASSES -> top(w) :: true fi      /* step: probe: nobody urgent has time; now and then */
+#endif
+	:: !urgent
+	fi;
+#ifdef VAIN_PICKS_COUNT
+	urgent = !urgent;
+#endif
+#endif
+	do
+#ifdef PASS_OVER_RACER
+	:: at < queued && w == NOBODY && !asleep(queue[at]) && may_pass_over -> pass_over(at)
+#endif
+	:: at < queued && w == NOBODY && to_meet(queue[at]) ->
+	   if
+#ifdef PASSES
+	   :: met < PASSES -> w = queue[at]
+	   :: may_pass_over -> pass_over(at)
+	   :: met >= PASSES -> newest(w); at = queued
+#else
+	   :: w = queue[at]
+#endif
+	   fi
+	:: at < queued && w == NOBODY && !to_meet(queue[at]) -> at++
+	:: else -> break
+	od; at = 0;
+#if defined(PASSES) && !defined(NO_TOP_OF_STACK)
+	if :: w == NOBODY -> top(w) :: else fi;                    /* step: top_of_stack: nobody with time wants it */
+#endif
+	met = 0
+}
+
+#ifdef TURNS
+#define next_turn urgent = !urgent
+#else
+#define next_turn skip
+#endif
+#ifdef VAIN_PICKS_COUNT
+#define takes_turn skip
+#else
+#define takes_turn next_turn     /* only who is served or woken uses up a turn */
+#endif
+
+#ifdef PASSES
+#define MOST (1 + (PASSES < USERS))   /* one for one, and the newest that a pick of so many serves */
+#else
+#define MOST 1
+#endif
+inline overtakes(w) {            /* w is granted: is somebody older with time overtaken, and how often? */
+	j = 0;
+	do :: j < queued && queue[j] != w && !(asleep(queue[j]) && !ended[queue[j]]) -> j++ :: else -> break od;
+	if
+	:: j < queued && queue[j] != w ->
+	   if :: overtaken != queue[j] -> overtaken = queue[j]; times = 0 :: else fi;
+	   times++; assert(times <= MOST)
+	:: else
+	fi
+}
+
+#define forget(w) if :: overtaken == w -> overtaken = NOBODY; times = 0 :: else fi
+#else
+#define pick(w)      oldest(w)
+#define overtakes(w) skip
+#define takes_turn   skip
+#define forget(w)    skip
+#endif
+
+inline grant(w, s) { overtakes(w); takes_turn; forget(w); unlink(w); got_slot[w] = s; got_number[w] = number[s]; send(w, granted) }
 
 #ifdef TELL_RACER
 #define spared(w) false
@@ -218,6 +431,15 @@ inline fail_all(why) {   /* all but the racer, who comes back by itself and look
 	:: m < queued && spared(queue[m]) -> m++
 	:: m >= queued -> break
 	od
+#if defined(PASSES) && !defined(REFUSES_QUEUE_ONLY)
+	; m = 0;
+	do
+	:: m < stacked && !spared(stack[m]) && !spent -> visit; send(stack[m], why); unlink(stack[m])
+	:: m < stacked && !spared(stack[m]) && spent -> go_on; break
+	:: m < stacked && spared(stack[m]) -> m++
+	:: m >= stacked -> break
+	od
+#endif
 }
 
 inline count(c, a, b) {  /* slots in state a or b */
@@ -246,13 +468,13 @@ inline take_idle(x) {            /* x: the slot that is ours now, or NONE. i, k:
 	   if
 	   :: d_step { state[i] == idle -> k = number[i] }; swap_or_next(i, k, x)
 	   :: atomic { state[i] != idle -> skip };
-	      hint[i] = false;                                   /* step: hint_clear */
+	      unhint(i);                                         /* step: hint_clear */
 	      if                                                 /* step: hint_look_again */
 #ifndef NO_HINT_LOOK_AGAIN
-	      :: d_step { state[i] == idle -> k = number[i] }; hint[i] = true; swap_or_next(i, k, x)
-	      :: d_step { state[i] != idle -> i++ }
+	      :: d_step { state[i] == idle -> k = number[i] }; hint[i] = true and_looked; swap_or_next(i, k, x)
+	      :: atomic { state[i] != idle -> i++ and_looked }
 #else
-	      :: i++
+	      :: i++ and_looked
 #endif
 	      fi
 	   fi
@@ -264,8 +486,8 @@ inline take_idle(x) {            /* x: the slot that is ours now, or NONE. i, k:
 inline hint_of(s) {              /* step: hint_set: after the slot became idle, before the look at the gate */
 #ifdef HINTS
 	if
-	:: atomic { !hint[s] -> skip }; hint[s] = true
-	:: atomic { hint[s] -> skip }
+	:: atomic { !hint[s] -> skip }; d_step { hint[s] = true; proved(s) }
+	:: d_step { hint[s] -> proved(s) }
 	fi
 #else
 	skip
@@ -294,10 +516,10 @@ inline take_from(i, to) {
 	   if
 	   :: d_step { state[i] == idle -> becomes(to) }; break
 	   :: atomic { state[i] != idle -> skip };
-	      hint[i] = false;                                   /* step: hint_clear */
+	      unhint(i);                                         /* step: hint_clear */
 	      if                                                 /* step: hint_look_again */
-	      :: atomic { state[i] == idle -> skip }; hint[i] = true
-	      :: d_step { state[i] != idle -> i++ }
+	      :: atomic { state[i] == idle -> skip }; hint[i] = true and_looked
+	      :: atomic { state[i] != idle -> i++ and_looked }
 	      fi
 	   fi
 #endif
@@ -324,34 +546,65 @@ inline close_idle(which) {       /* step: shed: unused slots begin to close, whi
 	od
 }
 #else
+#define unused(i) (state[i] == idle || state[i] == resting)
 inline close_idle(which) {       /* step: shed: idle slots begin to close, while so */
 	i = 0;
 	do
-	:: d_step { i < SLOTS && state[i] == idle && which -> state[i] = closing; i++ }
-	:: d_step { i < SLOTS && !(state[i] == idle && which) -> i++ }
+	:: d_step { i < SLOTS && unused(i) && which -> state[i] = closing; i++ }
+	:: d_step { i < SLOTS && !(unused(i) && which) -> i++ }
 	:: d_step { i == SLOTS -> i = 0 }; break
 	od
 }
 #endif
 
 #ifdef SWEEPS
-#ifdef HINTS
-#define hinted(s) hint[s]        /* else its push is not over yet: the connection is in use still, and proves itself */
+#if defined(HINTS)
+#ifdef SWEEP_LOOKS_ONCE
+#define was_hinted(s) false
 #else
-#define hinted(s) true
+#define was_hinted(s) before[s]
+#endif
+/* mayBeIdle in the code, and the look at that slot. While a search has cleared a hint and not looked again, all slots may be idle. */
+inline sweep_look() {
+	if
+	:: i == SLOTS -> visit
+	:: d_step { i < SLOTS -> j = 0; do :: j < SLOTS -> before[j] = hint[j]; j++ :: else -> break od };
+	   if
+	   :: clearing != 0 -> skip
+	   :: d_step { clearing == 0 -> skip };
+	      d_step { do :: i < SLOTS && !hint[i] && !was_hinted(i) -> i++ :: else -> break od }
+	   fi;
+	   d_step { j = 0; do :: j < SLOTS -> before[j] = false; j++ :: else -> break od; visit };
+	   if
+	   :: i == SLOTS -> skip
+	   :: d_step { i < SLOTS && state[i] == idle -> state[i] = stale; due[i] = 0 }
+	   :: atomic { i < SLOTS && state[i] != idle -> skip }; unhint(i);
+	      if
+	      :: atomic { state[i] == idle -> skip }; hint[i] = true and_looked   /* it was in use when the sweep looked */
+	      :: atomic { state[i] != idle -> skip and_looked }
+	      fi
+	   fi
+	fi
+}
+#define unfinished false
+#define swept_one  skip
+#else
+#define sweep_look() take_from(i, stale)
+#define unfinished spent         /* not all was looked at */
+#define swept_one  due[i] = 0
 #endif
 inline sweep_on() {              /* step: sweep: idle slots become stale, as many as this holding of the lock may visit */
 	do
 	:: atomic { swept -> sweeping = false; break }
 	:: atomic { !swept && spent -> sweeping = true; go_on; break }
 	:: d_step { !swept && !spent -> i = next };
-	   take_from(i, stale);
+	   sweep_look();
 	   atomic {
 		if
-		:: i < SLOTS -> due[i] = 0; next = i + 1
-		:: i == SLOTS && spent                               /* not all was looked at */
-		:: i == SLOTS && !spent && anew -> anew = false; next = 0
-		:: i == SLOTS && !spent && !anew -> swept = true; next = 0; j = 0;
+		:: i < SLOTS -> swept_one; next = i + 1
+		:: i == SLOTS && unfinished
+		:: i == SLOTS && !unfinished && anew -> anew = false; next = 0
+		:: i == SLOTS && !unfinished && !anew -> swept = true; next = 0; j = 0;
 		   do :: j < SLOTS -> assert(!(due[j] != 0 && state[j] == idle)); j++ :: else -> break od
 		fi; i = 0
 	   }
@@ -370,12 +623,22 @@ inline sweep_on() {              /* step: sweep: idle slots become stale, as man
 
 /* ---- under the lock ---- */
 
+#ifdef PROVIDES_FOR_QUEUE
+#define hopers queued
+#else
+#define hopers waiters
+#endif
+#ifdef AGAIN_FOR_QUEUE
+#define leftovers queued
+#else
+#define leftovers waiters
+#endif
 inline provide() {               /* checks and opens, for waiters beyond what is about to come, within window and size */
 	d_step {
 #ifdef SWEEPS
 		count(h, checking, checking); j = 0;             /* step: start_checks: of stale slots, one for each waiter */
 		do
-		:: j < SLOTS && queued > h && !spent -> if :: state[j] == stale -> visit; state[j] = checking; h++ :: else fi; j++
+		:: j < SLOTS && hopers > h && !spent -> if :: state[j] == stale -> visit; state[j] = checking; h++ :: else fi; j++
 		:: else -> break
 		od;
 		count(m, opening, resetting); h = h + m;
@@ -384,7 +647,7 @@ inline provide() {               /* checks and opens, for waiters beyond what is
 #endif
 		count(o, opening, opening); count(v, vacant, vacant); j = 0;
 		do
-		:: j < SLOTS && queued > h && o < WINDOW && room(v) && !sweeping ->   /* after a sweep there may be some that need only a check */
+		:: j < SLOTS && hopers > h && o < WINDOW && room(v) && !sweeping ->   /* after a sweep there may be some that need only a check */
 		   if
 		   :: state[j] == vacant && !spent -> visit; state[j] = opening; h++; o++; v--; assert(SLOTS - v <= size)
 		   :: state[j] == vacant && spent -> go_on
@@ -392,7 +655,7 @@ inline provide() {               /* checks and opens, for waiters beyond what is
 		   fi; j++
 		:: else -> break
 		od;
-		if :: spent && queued > 0 -> go_on :: else fi
+		if :: spent && leftovers > 0 -> go_on :: else fi
 	}
 }
 
@@ -403,6 +666,25 @@ inline take_idle_within(x) {     /* take_idle, within a slice */
 }
 #else
 #define take_idle_within(x) take_idle(x)
+#endif
+
+#ifdef RESTS
+inline take_rested(x) {          /* step: take_rested: under the lock; the slot that is ours now, or NONE */
+	d_step {
+		j = 0;
+		do
+		:: j < SLOTS && x == NONE -> if :: state[j] == resting -> lend(j); x = j :: else fi; j++
+		:: else -> break
+		od
+	}
+}
+#else
+#define take_rested(x) skip
+#endif
+#ifdef NO_TAKE_RESTED
+#define settle_rested(x) skip
+#else
+#define settle_rested(x) take_rested(x)
 #endif
 
 inline settle() {                /* step: settle: hand out what there is. w, x: the caller's */
@@ -421,16 +703,34 @@ inline settle() {                /* step: settle: hand out what there is. w, x: 
 	   sweep_on();
 #endif
 	   do                                                    /* idle slots are the racer's while there is one */
-	   :: d_step { racer == NOBODY && !sweeping -> oldest(w) };
+#if defined(CHOOSES) && !defined(VAIN_PICKS_COUNT)
+	   :: atomic { racer == NOBODY && !sweeping && waiters > 0 -> skip };
+	      take_idle_within(x); settle_rested(x);             /* first this: a pick takes a turn and passes over, so it must not be in vain */
+	      if
+	      :: x == NONE -> break
+	      :: x != NONE ->
+	         choosing {
+			pick(w);
+			if
+			:: w != NOBODY -> hands_out(x); grant(w, x); w = 0; x = 0
+			:: w == NOBODY -> unlend(x, idle)                /* the ctx of each has ended */
+			fi
+		 };
+	         if :: w == NOBODY -> hint_of(x); break :: w != NOBODY fi
+	      fi
+	   :: racer != NOBODY || sweeping || waiters == 0 -> break
+#else
+	   :: choosing { racer == NOBODY && !sweeping -> pick(w) };
 	      if
 	      :: w == NOBODY -> break
-	      :: w != NOBODY -> take_idle_within(x);
+	      :: w != NOBODY -> take_idle_within(x); settle_rested(x);
 	         if
 	         :: x == NONE -> w = 0; break
 	         :: x != NONE -> d_step { hands_out(x); grant(w, x); w = 0; x = 0 }
 	         fi
 	      fi
 	   :: racer != NOBODY || sweeping -> break
+#endif
 	   od;
 #ifdef SLICE
 	   atomic { provide(); if :: spent && queued > 0 -> starving = true :: true fi }    /* no newcomer comes between two slices */
@@ -445,8 +745,15 @@ inline unlock() {                /* the gate says what is true now, then the loc
 	atomic {
 		if :: queued > 0 -> starving = false :: true fi;   /* the head is young again, or not */
 		d_step {
-			waiting = queued > 0; racing = racer != NOBODY;
+			waiting = wanted > 0; racing = racer != NOBODY;
+#ifdef STARVING_FOLLOWS_STACK
+			if :: waiters == 0 -> open_gate :: else fi;
+#else
 			if :: queued == 0 -> open_gate :: else fi;
+#endif
+#ifdef PASSES
+			assert(!starving || queued > 0);                 /* beside those that were passed over, newcomers may take what is idle */
+#endif
 			shrunk = too_many;
 #ifdef SLICE
 			visits = 0;
@@ -456,23 +763,35 @@ inline unlock() {                /* the gate says what is true now, then the loc
 	}
 }
 
+#ifdef STARVING_FOLLOWS_STACK
+#define may_starve (waiters > 0)
+#else
+#define may_starve (queued > 0)
+#endif
 inline wait_too_long() {         /* the oldest has waited a millisecond, or not */
-	atomic { if :: queued > 0 -> starving = true :: true fi }
+	atomic { if :: may_starve -> starving = true :: true fi }
 }
 
 inline wake_racer() {            /* step: wake_racer: the oldest is sent to race for what is idle */
-	d_step { oldest(w); if :: w != NOBODY -> racer = w; racing = true; send(w, race) :: else fi; w = 0 }
+	choosing {
+#ifdef NO_TOP_FOR_RACE
+		if :: queued > 0 -> pick(w) :: queued == 0 -> w = NOBODY fi;
+#else
+		pick(w);
+#endif
+		if :: w != NOBODY -> takes_turn; forget(w); racer = w; racing = true; send(w, race) :: else fi; w = 0
+	}
 }
 
 inline give_back(s) {            /* step: give_back: a slot that the pool alone owns */
-	d_step {
-		oldest(w);
+	choosing {
+		pick(w);
 		if
 		:: closed || too_many -> state[s] = closing; w = 0
 #ifndef NO_GIVE_BACK
 		:: !(closed || too_many) && !paused && w != NOBODY -> lend(s); grant(w, s); w = 0
 #endif
-		:: else -> state[s] = idle; w = 1
+		:: else -> unproved(s); state[s] = idle; w = 1
 		fi
 	};
 	if :: w == 1 -> w = 0; hint_of(s) :: w == 0 fi
@@ -500,7 +819,7 @@ inline push(s, n, ok) {
 #endif
 	   :: atomic { !is_lease(s, n, held) -> ok = false; }; lock; in = true
 	   fi
-	:: starving || shrunk || sweeping -> atomic { lock; d_step { in = true; oldest(w) } };   /* step: hand_on: held to held, never idle in between */
+	:: starving || shrunk || sweeping -> atomic { lock; choosing { in = true; pick(w) } };   /* step: hand_on: held to held, never idle in between */
 	   if
 	   :: d_step { w != NOBODY && !paused && !closed && !too_many && is_lease(s, n, held) -> unlend(s, idle); lend(s); grant(w, s); w = 0 };
 	      unlock(); in = false
@@ -541,21 +860,26 @@ inline destroy(s, n, ok) {       /* detach is the same, with nothing to close */
 #define came(what) (there[me] && token[me] == what)
 #define may_cancel (me >= USERS - CANCELS)
 
+#ifdef PASSES_ON_TO_QUEUE
+#define followers queued
+#else
+#define followers waiters
+#endif
 inline pass_on() {               /* step: pass_on: the next one, if there is something idle */
 	i = 0;
 	do
-	:: i < SLOTS && queued > 0 && state[i] != idle -> i++
-	:: i < SLOTS && queued > 0 && state[i] == idle ->
+	:: i < SLOTS && followers > 0 && state[i] != idle -> i++
+	:: i < SLOTS && followers > 0 && state[i] == idle ->
 	   i = 0;
 	   if
 	   :: starving || closed || shrunk || sweeping -> settle()
 	   :: !(starving || closed || shrunk || sweeping) -> if :: !paused -> wake_racer() :: paused fi
 	   fi; break
-#if defined(SWEEPS) && !defined(NO_SETTLE_IN_PASS_ON)
-	:: i == SLOTS && queued > 0 -> i = 0; settle(); break    /* what was idle is stale: check it */
-	:: queued == 0 -> i = 0; break
+#if (defined(SWEEPS) || defined(RESTS)) && !defined(NO_SETTLE_IN_PASS_ON)
+	:: i == SLOTS && followers > 0 -> i = 0; settle(); break /* what was idle is stale, or rests: check it, take it */
+	:: followers == 0 -> i = 0; break
 #else
-	:: i == SLOTS || queued == 0 -> i = 0; break
+	:: i == SLOTS || followers == 0 -> i = 0; break
 #endif
 	od
 }
@@ -563,7 +887,12 @@ inline pass_on() {               /* step: pass_on: the next one, if there is som
 inline cancel(s, n) {            /* step: cancelled: the ctx ended first; a token may have come all the same */
 	atomic { lock; w = token[me] };
 	if
+#ifdef LATE_KEEPS_GRANT
+	:: w == granted && late[me] -> w = 0
+	:: w == granted && !late[me] -> w = 0;
+#else
 	:: w == granted -> w = 0;
+#endif
 #ifndef NO_PUSH_ON
 	   s = got_slot[me];                                     /* step: push_on */
 	   if
@@ -580,12 +909,12 @@ inline cancel(s, n) {            /* step: cancelled: the ctx ended first; a toke
 	:: w != granted && w != over && w != failed -> w = 0;
 	   if
 	   :: racer == me ->
-	      d_step { unlink(me); racer = NOBODY; racing = false; if :: queued == 0 -> waiting = false; open_gate :: else fi };
+	      d_step { forget(me); unlink(me); racer = NOBODY; racing = false; if :: wanted == 0 -> waiting = false :: else fi; if :: queued == 0 -> open_gate :: else fi };
 #ifndef NO_WAKE_PASS
 	      settle()                                           /* step: pass_wake */
 #endif
 	   :: racer != me ->
-	      d_step { unlink_if_queued(me); if :: queued == 0 -> waiting = false; open_gate :: else fi };
+	      d_step { forget(me); unlink_if_queued(me); if :: wanted == 0 -> waiting = false :: else fi; if :: queued == 0 -> open_gate :: else fi };
 #ifndef NO_SETTLE_ON_CANCEL
 	      settle()
 #endif
@@ -607,17 +936,23 @@ inline pop(s, n) {
 	:: pop_looks -> take_idle(s)
 	:: !pop_may_run -> skip
 	fi;
+#ifdef RESTS
+	if
+	:: s == NONE && pop_may_run -> lock; if :: pop_may_run -> take_rested(s) :: !pop_may_run -> skip fi; unlock()
+	:: s != NONE || !pop_may_run -> skip
+	fi;
+#endif
 	if
 	:: s != NONE -> took(s, n)
 	:: s == NONE ->
 	   atomic { lock; if :: closed -> mu = false; goto leave :: else -> enqueue(me); waiting = true fi };   /* step: announce */
 #ifndef NO_LOOK_AGAIN
 	   if                                                    /* step: look_again: whoever sets WAITING must; for later ones it has been set since */
-	   :: queued == 1 -> settle()
+	   :: waiters == 1 -> settle()
 #ifdef SLICE
-	   :: d_step { queued > 1 -> oldest(w); w = 0 }; if :: !paused -> provide() :: paused -> skip fi
+	   :: d_step { waiters > 1 -> oldest(w); w = 0 }; if :: !paused -> provide() :: paused -> skip fi
 #else
-	   :: queued > 1 -> if :: !paused -> provide() :: paused -> skip fi
+	   :: waiters > 1 -> if :: !paused -> provide() :: paused -> skip fi
 #endif
 	   fi;
 #endif
@@ -635,14 +970,14 @@ park:                                                        /* step: park */
 	      fi;
 	      if
 	      :: s != NONE ->                                    /* step: race_won */
-	         atomic { lock; d_step { unlink(me); racer = NOBODY; racing = false } };
+	         atomic { lock; d_step { forget(me); unlink(me); racer = NOBODY; racing = false } };
 	         took(s, n);
 #ifndef NO_PASS_ON
 	         pass_on();
 #endif
 	         unlock()
 	      :: s == NONE ->                                    /* step: race_lost */
-	         atomic { lock; racer = NOBODY; racing = false; if :: starving = true :: true fi };
+	         atomic { lock; racer = NOBODY; racing = false; if :: may_starve -> starving = true :: true fi };
 #ifndef NO_SETTLE_ON_RACE_LOST
 	         settle();
 #endif
@@ -651,6 +986,9 @@ park:                                                        /* step: park */
 	   fi
 	fi;
 leave:
+#ifdef LATE_KEEPS_GRANT
+	late[me] = false;
+#endif
 	ended[me] = false
 }
 
@@ -842,7 +1180,7 @@ proctype Sweeper() {
 	do
 	:: r < SWEEPS -> r++;
 	   atomic { lock; d_step {                               /* step: sweep_begin */
-		j = 0; do :: j < SLOTS -> if :: state[j] == idle && hinted(j) -> due[j] = r :: else fi; j++ :: else -> break od;
+		j = 0; do :: j < SLOTS -> if :: state[j] == idle && is_proved(j) -> due[j] = r :: else fi; j++ :: else -> break od;
 #ifdef NO_ANEW
 		if :: swept -> swept = false; next = 0 :: else fi
 #else
@@ -869,6 +1207,16 @@ end:	do
 }
 #endif
 
+#ifdef RESTS
+/* The keeper has slots rest that were idle for long, so often. That is all it does: nothing settles in this holding of the lock. */
+proctype Rester(byte t) {
+	byte r;
+end:	do
+	:: d_step { state[t] == idle && !mu && r < RESTS -> r++; state[t] = resting }   /* step: rest */
+	od
+}
+#endif
+
 #ifdef RIVAL
 /* Has a copy of the first user's lease and ends it too. */
 proctype Rival() {
@@ -886,7 +1234,7 @@ init {
 	byte p;
 	atomic {
 		p = 0;
-		do :: p < SIZE -> state[p] = FIRST; hint[p] = (FIRST == idle); p++ :: else -> break od;
+		do :: p < SIZE -> state[p] = FIRST; hint[p] = (FIRST == idle); proved(p); p++ :: else -> break od;
 		p = 0;
 		do :: p < USERS -> run User(); p++ :: else -> break od;
 		p = 0;
@@ -914,6 +1262,10 @@ init {
 		p = 0;
 		do :: p < SLOTS -> run Keeper(p); p++ :: else -> break od;
 #endif
+#ifdef RESTS
+		p = 0;
+		do :: p < SLOTS -> run Rester(p); p++ :: else -> break od;
+#endif
 #ifdef RIVAL
 		run Rival();
 #endif
@@ -921,7 +1273,7 @@ init {
 	}
 	/* Who is stuck before this line is an invalid end state. */
 	finished == GOROUTINES && operators == 0 && !mu;
-	assert(queued == 0 && racer == NOBODY && !waiting && !racing && !starving);
+	assert(waiters == 0 && racer == NOBODY && !waiting && !racing && !starving);
 #ifdef RIVAL
 	assert(ends == 1);
 #endif

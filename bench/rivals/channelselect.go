@@ -9,10 +9,13 @@ var channelSelect = Rival{
 	Name: "channel+select", Kind: Pattern,
 	What: "a buffered channel, and a select on the ctx when it is empty",
 	Real: reflect.TypeFor[chan *Resource](),
-	New:  func(size int, open func() *Resource) Pool { return selects{filled(size, open)} },
+	New:  func(size int, open func() *Resource) Pool { return selects{filled(size, open), open} },
 }
 
-type selects struct{ c chan *Resource }
+type selects struct {
+	c    chan *Resource
+	open func() *Resource
+}
 
 func (o selects) take(ctx context.Context) (*Resource, error) {
 	select { // a select of one is much cheaper than a select of two
@@ -45,6 +48,27 @@ func (o selects) Do(ctx context.Context, work func()) error {
 		return err
 	}
 	work()
+	o.c <- r
+	return nil
+}
+
+// Try puts nothing into the place of what broke: who takes that opens.
+func (o selects) Try(ctx context.Context, use func() error) error {
+	r, err := o.take(ctx)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		r = o.open()
+	}
+	if err := ctx.Err(); err != nil { // it took too long
+		o.c <- r
+		return err
+	}
+	if err := use(); err != nil {
+		o.c <- nil
+		return err
+	}
 	o.c <- r
 	return nil
 }

@@ -35,6 +35,22 @@ func (o sqlDB) Do(ctx context.Context, work func()) error {
 	return o.db.PingContext(working{ctx, work})
 }
 
+func (o sqlDB) Try(ctx context.Context, use func() error) error {
+	c, err := o.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var broke error
+	_ = c.Raw(func(any) error {
+		if broke = use(); broke != nil {
+			return driver.ErrBadConn
+		}
+		return nil
+	})
+	return broke
+}
+
 // working brings work to the driver's Ping.
 type working struct {
 	context.Context

@@ -86,6 +86,15 @@ func (o oursPool) Do(ctx context.Context, work func()) error {
 	return conn.Push()
 }
 
+func (o oursPool) Try(ctx context.Context, use func() error) error {
+	return o.p.Use(ctx, func(*Resource) error {
+		if err := use(); err != nil {
+			return pools.Discard(err)
+		}
+		return nil
+	})
+}
+
 func (o oursPool) Hold(ctx context.Context, n int) (func(), error) {
 	return held(n, func() (pools.Conn[*Resource], error) { return o.p.Pop(ctx) },
 		func(c pools.Conn[*Resource]) { _ = c.Push() })

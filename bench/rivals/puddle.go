@@ -47,6 +47,19 @@ func (o puddles) Do(ctx context.Context, work func()) error {
 	return nil
 }
 
+func (o puddles) Try(ctx context.Context, use func() error) error {
+	r, err := o.p.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	if err := use(); err != nil {
+		r.Destroy()
+		return err
+	}
+	r.Release()
+	return nil
+}
+
 func (o puddles) Hold(ctx context.Context, n int) (func(), error) {
 	return held(n, func() (*puddle.Resource[*Resource], error) { return o.p.Acquire(ctx) },
 		(*puddle.Resource[*Resource]).Release)

@@ -2,6 +2,7 @@ package rivals
 
 import (
 	"context"
+	"errors"
 	"reflect"
 
 	"github.com/gomodule/redigo/redis"
@@ -45,6 +46,21 @@ func (o redigos) Do(ctx context.Context, work func()) error {
 	return c.Close()
 }
 
+func (o redigos) Try(ctx context.Context, use func() error) error {
+	c, err := o.p.GetContext(ctx)
+	if err != nil {
+		return err
+	}
+	err = ctx.Err() // it does not look at the ctx after a Dial
+	if err != nil {
+		return errors.Join(err, c.Close())
+	}
+	if err = use(); err != nil {
+		_, _ = c.Do(breaks) // only a connection itself can say that it is broken
+	}
+	return errors.Join(err, c.Close())
+}
+
 func (o redigos) Hold(ctx context.Context, n int) (func(), error) {
 	return held(n, func() (redis.Conn, error) { return o.p.GetContext(ctx) }, func(c redis.Conn) { _ = c.Close() })
 }
@@ -53,9 +69,24 @@ func (o redigos) Close() { _ = o.p.Close() }
 
 type noRedis struct{ *Resource }
 
-func (noRedis) Close() error                   { return nil }
-func (noRedis) Err() error                     { return nil }
-func (noRedis) Do(string, ...any) (any, error) { return nil, nil }
-func (noRedis) Send(string, ...any) error      { return nil }
-func (noRedis) Flush() error                   { return nil }
-func (noRedis) Receive() (any, error)          { return nil, nil }
+// breaks is a command that breaks its connection.
+const breaks = "BREAK"
+
+var errBroken = errors.New("broken")
+
+func (noRedis) Close() error { return nil }
+func (c noRedis) Err() error {
+	if c.broken {
+		return errBroken
+	}
+	return nil
+}
+func (c noRedis) Do(command string, _ ...any) (any, error) {
+	if command == breaks {
+		c.broken = true
+	}
+	return nil, nil
+}
+func (noRedis) Send(string, ...any) error { return nil }
+func (noRedis) Flush() error              { return nil }
+func (noRedis) Receive() (any, error)     { return nil, nil }

@@ -8,7 +8,10 @@ import (
 )
 
 // Resource is what the pools hold: a pointer, as a connection would be.
-type Resource struct{ _ [8]byte }
+type Resource struct {
+	broken bool // for rivals that ask their connections
+	_      [7]byte
+}
 
 // Close does nothing.
 func (*Resource) Close() error { return nil }
@@ -26,6 +29,15 @@ type Pool interface {
 	Hold(ctx context.Context, n int) (release func(), err error)
 
 	Close()
+}
+
+// Frail is a Pool whose connections may break in use.
+type Frail interface {
+	Pool
+
+	// Try takes a connection, uses it and gives it back; when use fails the
+	// connection is closed instead, and leaves room for another.
+	Try(ctx context.Context, use func() error) error
 }
 
 // Kind says what a rival is measured for.

@@ -2,7 +2,7 @@
 // repository's. It is for programs that use puddle, or pgxpool, which does: one
 // line in go.mod puts them on it.
 //
-//	replace github.com/jackc/puddle/v2 => .../compat/puddle
+//	replace github.com/jackc/puddle/v2 => github.com/utopia-go/pools/compat/puddle/v2 v2.1.0
 //
 // What differs is in README.md.
 package puddle
@@ -74,7 +74,8 @@ func NewPool[T any](config *Config[T]) (*Pool[T], error) {
 	p.ctx, p.close = context.WithCancel(context.Background())
 	var err error
 	p.pool, err = pools.New("puddle", pools.Connector[*Resource[T]]{
-		Open: p.open,
+		Values: func(ctx context.Context) context.Context { return ctx }, // as puddle does
+		Open:   p.open,
 		Close: func(_ context.Context, r *Resource[T]) error {
 			if r.gone != nil {
 				defer close(r.gone) // also after a panic
@@ -290,7 +291,7 @@ func (p *Pool[T]) create(ctx context.Context, background bool) (c *creation, roo
 	defer p.mu.Unlock()
 	st := p.pool.Stats()
 	n := total(st) + max(p.makers-st.Opening, 0) + 1 // not all creations have an open yet
-	if n > p.pool.Size() {
+	if n > p.pool.Settings().Size {
 		return nil, false
 	}
 	c = &creation{ctx: ctx, n: n, background: background, filled: make(chan struct{}), ended: make(chan struct{})}

@@ -31,9 +31,12 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/utopia-go/pools"
 	"github.com/utopia-go/pools/examples/internal/debugging"
+	"github.com/utopia-go/pools/prompools"
 )
 
 type options struct {
@@ -108,7 +111,11 @@ func run(ctx context.Context, o options, stdout io.Writer) (err error) {
 		if err := group.Add(p.pool); err != nil {
 			return err
 		}
-		url, stop, err := debugging.Serve(o.debug, group)
+		metrics := prometheus.NewRegistry()
+		if err := metrics.Register(prompools.New(group)); err != nil {
+			return errors.Join(err, redis.close())
+		}
+		url, stop, err := debugging.Serve(o.debug, group, map[string]http.Handler{"/metrics": promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})})
 		if err != nil {
 			return errors.Join(fmt.Errorf("-debug: %w", err), redis.close())
 		}

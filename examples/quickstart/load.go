@@ -135,7 +135,7 @@ func received(ctx context.Context, pool *pools.Pool[redis.Conn]) int {
 func (l *load) progress(w io.Writer, took time.Duration) {
 	stats := l.pool.Stats()
 	fmt.Fprintf(w, "%5.1f s: %d of %d operations, %d errors, %d connections open, %d goroutines waiting\n",
-		took.Seconds(), l.done.Load(), 2*l.keys, l.failed.Load(), stats.Idle+stats.Stale+stats.Held, stats.Waiting)
+		took.Seconds(), l.done.Load(), 2*l.keys, l.failed.Load(), stats.Opened-stats.Closed-stats.Detached, stats.Waiting)
 }
 
 // sortedWaits returns how long each Pop took, shortest first.

@@ -67,8 +67,10 @@ func quickstart(ctx context.Context, o options, stdout io.Writer) (err error) {
 	pool, err := pools.New("redis", connector(o.redis.String(), o.timeout), pools.Settings{
 		Size:        o.size,
 		OpenTimeout: o.timeout,
-		// Who holds what is for the page; it costs some microseconds a use.
-		TrackHolders: o.debug != "",
+		// Who holds what is for the page and /debug/pprof; it costs some
+		// microseconds a use.
+		TrackHolders:   o.debug != "",
+		ProfileHolders: o.debug != "",
 	})
 	if err != nil {
 		return err
@@ -87,7 +89,7 @@ func quickstart(ctx context.Context, o options, stdout io.Writer) (err error) {
 		if err := group.Add(pool); err != nil {
 			return err
 		}
-		url, stop, err := debugging.Serve(o.debug, group)
+		url, stop, err := debugging.Serve(o.debug, group, nil)
 		if err != nil {
 			return fmt.Errorf("-debug: %w", err)
 		}
@@ -95,14 +97,16 @@ func quickstart(ctx context.Context, o options, stdout io.Writer) (err error) {
 		fmt.Fprintf(stdout, "watch it at %s\n", url)
 	}
 
+	fmt.Fprintf(stdout, "%d goroutines share %d connections to %s\n", o.goroutines, o.size, o.redis.Redacted())
 	// One connection now, tried once: a server that is not there is known
 	// here and not in 100 goroutines. The others are opened when needed.
+	began := time.Now()
 	if err := pool.Fill(ctx, 1); err != nil {
 		return fmt.Errorf("no connection to %s: %w", o.redis.Redacted(), err)
 	}
-	fmt.Fprintf(stdout, "%s: %d goroutines on %d connections\n", o.redis.Redacted(), o.goroutines, o.size)
+	fmt.Fprintf(stdout, "the first one took %v to open\n", time.Since(began).Round(time.Microsecond))
 	if o.during > 0 {
-		return keepBusy(ctx, pool, o, stdout)
+		return keepBusy(ctx, pool, o, phaseTime, stdout)
 	}
 	return work(ctx, pool, o, stdout)
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/gomodule/redigo/redis"
+
+	"github.com/utopia-go/pools"
 	"github.com/utopia-go/pools/examples/internal/redistest"
 )
 
@@ -193,7 +195,7 @@ func TestPassword(t *testing.T) {
 // A server that breaks off in the middle: the program ends, and says so.
 func TestServerGoes(t *testing.T) {
 	server := miniredis.RunT(t)
-	out := &trigger{after: "connections\n", do: server.Close}
+	out := &trigger{after: "to open\n", do: server.Close}
 	var stderr strings.Builder
 	status := run(t.Context(), []string{"-redis", server.Addr(), "-ops", "20000", "-timeout", "1s"}, out, &stderr)
 	if status != 1 {
@@ -298,7 +300,6 @@ func TestDebug(t *testing.T) {
 	for path, want := range map[string]string{
 		"debug/pprof/pools?debug=1": "pools profile: total",
 		"debug/pools/json":          `"name": "redis"`,
-		"metrics":                   `pools_size{pool="redis"} 10`,
 	} {
 		if text := get(path); !strings.Contains(text, want) {
 			t.Errorf("%s lacks %q: %s", path, want, text)
@@ -312,5 +313,29 @@ func TestDebug(t *testing.T) {
 		if status, _, stderr := start(t, t.Context(), args...); status == 0 || !strings.Contains(stderr, args[0]) {
 			t.Errorf("%v: status %d: %s", args, status, stderr)
 		}
+	}
+}
+
+// The phases of -for cut off no command: a healthy server shows no failure.
+func TestPhasesEndWithoutFailures(t *testing.T) {
+	server := miniredis.RunT(t)
+	u, err := address(server.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options{redis: u, goroutines: 100, size: 10, timeout: time.Minute, during: 2 * time.Second}
+	pool, err := pools.New("redis", connector(u.String(), o.timeout), pools.Settings{Size: o.size, OpenTimeout: o.timeout, WaitTimeout: o.timeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keepBusy(t.Context(), pool, o, 50*time.Millisecond, io.Discard); err != nil {
+		t.Error(err)
+	}
+	st := pool.Stats()
+	if st.Leases == 0 || st.Waits == 0 || st.WaitsFailed != 0 || st.Closed != 0 || st.OpenErrors != 0 {
+		t.Errorf("leases %d, waits %d, failed %d, closed %v, opens failed %d", st.Leases, st.Waits, st.WaitsFailed, st.ClosedBy, st.OpenErrors)
+	}
+	if err := pool.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

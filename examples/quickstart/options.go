@@ -36,7 +36,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	flags.IntVar(&o.ops, "ops", 100_000, "how many `operations`: one half writes, one half reads")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "the longest that a connect or a reply may take")
 
-	flags.StringVar(&o.debug, "debug", "", "serve a page that shows the pool, and its metrics, at an `address` as :6060")
+	flags.StringVar(&o.debug, "debug", "", "serve a page that shows the pool at an `address` as :6060")
 	flags.DurationVar(&o.during, "for", 0, "instead of -ops: keep the pool busy for so long, now more and now less")
 
 	err := flags.Parse(args)

@@ -26,9 +26,12 @@ var phases = []struct {
 
 const phaseTime = 15 * time.Second
 
-// keepBusy puts load on the pool for a while, in phases. In the middle of each
-// round somebody holds a connection for a whole phase, as a slow report would.
-func keepBusy(ctx context.Context, pool *pools.Pool[redis.Conn], o options, stdout io.Writer) error {
+// keepBusy puts load on the pool for a while, in phases of this length. In the
+// middle of each round a slow report holds a connection for a whole phase.
+//
+// The end of a phase stops the goroutines between two uses, and no command: a
+// command that is cut off leaves a connection that can only be closed.
+func keepBusy(ctx context.Context, pool *pools.Pool[redis.Conn], o options, phaseTime time.Duration, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, o.during)
 	defer cancel()
 	var all sync.WaitGroup
@@ -37,18 +40,13 @@ func keepBusy(ctx context.Context, pool *pools.Pool[redis.Conn], o options, stdo
 		for i, phase := range phases {
 			until, cancel := context.WithTimeout(ctx, phaseTime)
 			if i == 1 {
-				all.Go(func() { slowReport(ctx, pool) })
+				all.Go(func() { slowReport(ctx, pool, phaseTime) })
 			}
 			fmt.Fprintf(stdout, "%v: %s\n", time.Duration(round*len(phases)+i)*phaseTime, phase.name)
 			for n := range max(o.goroutines*phase.part/100, 1) {
 				all.Go(func() {
 					for until.Err() == nil {
-						err := pool.Use(until, func(conn redis.Conn) error {
-							_, err := redis.DoContext(conn, until, "INCR", key(n))
-							pause(until, phase.held)
-							return err
-						})
-						if err != nil {
+						if err := increment(ctx, pool, o.timeout, n, phase.held); err != nil {
 							pause(until, 100*time.Millisecond) // it may be refused at once
 						}
 						pause(until, phase.thought)
@@ -62,9 +60,23 @@ func keepBusy(ctx context.Context, pool *pools.Pool[redis.Conn], o options, stdo
 	return nil
 }
 
-func slowReport(ctx context.Context, pool *pools.Pool[redis.Conn]) {
-	_ = pool.Use(ctx, func(redis.Conn) error {
-		pause(ctx, phaseTime)
+// increment is one use. It ends with its command and not with ctx, but after
+// the timeout at the latest.
+func increment(ctx context.Context, pool *pools.Pool[redis.Conn], timeout time.Duration, n int, held time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	return pool.Use(ctx, func(conn redis.Conn) error {
+		_, err := redis.DoContext(conn, ctx, "INCR", key(n))
+		pause(ctx, held)
+		return err
+	})
+}
+
+// slowReport waits for a connection as long as the pool lets it, and ends with
+// ctx.
+func slowReport(ctx context.Context, pool *pools.Pool[redis.Conn], takes time.Duration) {
+	_ = pool.Use(context.WithoutCancel(ctx), func(redis.Conn) error {
+		pause(ctx, takes)
 		return nil
 	})
 }

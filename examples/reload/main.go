@@ -13,7 +13,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -52,7 +51,7 @@ func run(ctx context.Context, path string, out io.Writer) error {
 		return err
 	}
 	defer pool.Close(context.WithoutCancel(ctx))
-	fmt.Fprintf(out, "process %d, size %d\n", os.Getpid(), pool.Size())
+	fmt.Fprintf(out, "process %d, size %d\n", os.Getpid(), pool.Settings().Size)
 
 	var users sync.WaitGroup
 	defer users.Wait()
@@ -85,7 +84,7 @@ func reload(pool pools.AnyPool, path string) error {
 		return err
 	}
 	return pool.Configure(func(s *pools.Settings) {
-		next.Logger = s.Logger // the program's, not the file's
+		next.Logger, next.Observer = s.Logger, s.Observer // the program's, not the file's
 		*s = next
 	})
 }
@@ -95,7 +94,7 @@ func read(path string, s *pools.Settings) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, s); err != nil {
+	if err := decode(data, s); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil

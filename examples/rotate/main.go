@@ -54,7 +54,7 @@ func run(ctx context.Context) error {
 	}
 	defer pool.Close(context.WithoutCancel(ctx))
 
-	if err := pool.Fill(ctx, pool.Size()); err != nil {
+	if err := pool.Fill(ctx, pool.Settings().Size); err != nil {
 		return err
 	}
 	load := startLoad(ctx, pool)

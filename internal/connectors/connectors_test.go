@@ -29,9 +29,22 @@ func subject[T any](t *testing.T, e *engine.Engine, p *proxy.Proxy, s poolstest.
 		return n
 	}
 	s.Silence = func() func() { p.Stall(); return p.Resume }
+	s.Stop = func() func() {
+		if err := e.Stop(); err != nil {
+			t.Error(err)
+		}
+		return func() {
+			if err := e.Continue(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 	s.Limit = 10 * time.Second // other tests may have the machine
 	return s
 }
+
+// nobody is an address at which nobody listens.
+const nobody = "127.0.0.1:1"
 
 // before makes a network before a server.
 func before(t *testing.T, e *engine.Engine) *proxy.Proxy {

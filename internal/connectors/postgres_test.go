@@ -2,8 +2,10 @@ package connectors
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 
+	"github.com/utopia-go/pools"
 	"github.com/utopia-go/pools/internal/engine"
 	"github.com/utopia-go/pools/pgxconn"
 	"github.com/utopia-go/pools/poolstest"
@@ -44,26 +47,65 @@ func exec(statements ...string) func(context.Context, *pgx.Conn) error {
 }
 
 func TestPostgres(t *testing.T) {
-	e := startPostgres(t)
-	for name, cleaning := range map[string]pgxconn.Cleaning{"session": pgxconn.Session, "everything": pgxconn.Everything, "rollback": pgxconn.Rollback} {
+	const secret = "open sesame/50%"
+	e := withRole(t)
+	postgresAdmin(t, e.Address, "alter role app password '"+secret+"'", "create role narrow login password '"+secret+"'",
+		"revoke execute on function pg_advisory_unlock_all() from public", "grant execute on function pg_advisory_unlock_all() to app",
+		"copy (select 'host all postgres 127.0.0.1/32 trust' union all select 'host all all 127.0.0.1/32 scram-sha-256') to '"+hba(t, e.Address)+"'",
+		"select pg_reload_conf()")
+	for name, cleaning := range cleanings {
 		t.Run(name, func(t *testing.T) {
 			poolstest.TestConnector(t, nil, func(t *testing.T) poolstest.Subject[*pgx.Conn] {
 				p := before(t, e)
+				connector := func(change func(c *pgx.ConnConfig)) pools.Connector[*pgx.Conn] {
+					c := config(t, p.Address)
+					c.Password = secret
+					change(c)
+					return pgxconn.New(pgxconn.Options{Config: c, Cleaning: cleaning})
+				}
 				s := poolstest.Subject[*pgx.Conn]{
-					Connector: pgxconn.New(pgxconn.Options{Config: config(t, p.Address), Cleaning: cleaning}),
-					Use:       exec("select 1"),
+					Connector: connector(func(*pgx.ConnConfig) {}),
+					Use:       exec("delete from things where false"), // a write
+					Useless:   exec("set default_transaction_read_only = on"),
 					Dirty:     exec("begin", "set application_name = 'theirs'"),
 					Clean:     session,
+					Begin:     exec("begin", "insert into things values (1)"),
+					Write:     exec("insert into things values (1)"),
+					Written:   func() int { return things(t, e) },
 					Refused:   exec("nonsense"),
 					Block:     func(conn *pgx.Conn) error { return exec("select pg_sleep(60)")(context.Background(), conn) },
+					Failing: map[string]pools.Connector[*pgx.Conn]{
+						"a wrong password":    connector(func(c *pgx.ConnConfig) { c.Password = "wrong " + secret }),
+						"a role that is none": connector(func(c *pgx.ConnConfig) { c.User = "nobody" }),
+						"no such database":    connector(func(c *pgx.ConnConfig) { c.Database = "none" }),
+						"nobody who listens":  connector(func(c *pgx.ConnConfig) { c.Host, c.Port = "127.0.0.1", 1 }),
+						"no TLS":              connector(func(c *pgx.ConnConfig) { c.TLSConfig = new(tls.Config) }),
+					},
+					Secrets: []string{secret},
 				}
-				if cleaning == pgxconn.Rollback {
+				switch cleaning {
+				case pgxconn.Session:
+					s.Failing["a role that may not clean"] = connector(func(c *pgx.ConnConfig) { c.User = "narrow" })
+				case pgxconn.Rollback:
 					s.Dirty = exec("begin", "set local application_name = 'theirs'")
 				}
 				return subject(t, e, p, s)
 			})
 		})
 	}
+}
+
+// things counts the rows of the table.
+func things(t *testing.T, e *engine.Engine) (n int) {
+	conn, err := pgx.Connect(t.Context(), engine.PostgresURL("postgres", e.Address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if err := conn.QueryRow(t.Context(), "select count(*) from things").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // session returns an error if anything of another session is left.
@@ -98,24 +140,28 @@ var errLeft = errors.New("something is left")
 
 // Nothing of one user reaches the next.
 func TestPostgresNextUser(t *testing.T) {
-	e := startPostgres(t)
-	c := config(t, e.Address)
+	c := config(t, startPostgres(t).Address)
 	cancels := c.Copy() // as a program has it that wants to keep connections after a cancel
 	cancels.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Minute}
 	}
+	nextUsers(t, []pgxconn.Options{{Config: c}, {Config: c, Cleaning: pgxconn.Everything}, {Config: cancels}})
+}
+
+func nextUsers(t *testing.T, all []pgxconn.Options) {
 	early := func(ctx context.Context, conn *pgx.Conn) error {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 		defer cancel()
 		return exec("select pg_sleep(60)")(ctx, conn)
 	}
-	for _, options := range []pgxconn.Options{{Config: c}, {Config: c, Cleaning: pgxconn.Everything}, {Config: cancels}} {
+	for _, options := range all {
 		for _, n := range []next[*pgx.Conn]{
 			{name: "nothing", first: exec("select 1"), same: true},
 			{name: "BEGIN", first: exec("begin", "select 1"), same: true},
 			{name: "a failed transaction", first: exec("begin", "nonsense"), same: true},
 			{name: "an error of PostgreSQL", first: exec("nonsense"), same: true},
 			{name: "SET", first: exec("set application_name = 'theirs'", "set search_path = nowhere"), same: true},
+			{name: "RESET ALL", first: exec("reset all"), same: true},
 			{name: "SET ROLE", first: exec("set role none"), same: true},
 			{name: "LISTEN", first: exec("listen news", "notify news", "select 1"), same: true},
 			{name: "a temporary table", first: exec("create temp table theirs (x int)"), same: true},
@@ -182,6 +228,69 @@ func TestPostgresClose(t *testing.T) {
 		if n, err := e.Connections(t.Context()); err != nil || n != 0 {
 			t.Errorf("%d connections, %v", n, err)
 		}
+	}
+}
+
+// A connection that its user hijacked goes, and what was below it is left alone.
+func TestPostgresHijacked(t *testing.T) {
+	e := startPostgres(t)
+	pool := poolOf(t, pgxconn.Options{Config: config(t, e.Address)}, pools.Settings{Size: 1})
+	var taken *pgconn.HijackedConn
+	err := pool.Use(t.Context(), func(conn *pgx.Conn) (err error) {
+		if err := conn.PgConn().SyncConn(t.Context()); err != nil {
+			return err
+		}
+		taken, err = conn.PgConn().Hijack()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Conn.Close()
+	own, err := pgconn.Construct(taken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pool.Use(t.Context(), does(t, "select 1")); err != nil { // the slot is free again
+		t.Error(err)
+	}
+	if s := pool.Stats(); s.Opened != 2 {
+		t.Errorf("%d were opened", s.Opened)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := pool.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := own.Ping(t.Context()); err != nil {
+		t.Errorf("the hijacked connection: %v", err)
+	}
+	if err := own.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// A copy whose destination fails is closed by pgx in the background: Close waits
+// for that.
+func TestPostgresCopyToFails(t *testing.T) {
+	e := startPostgres(t)
+	connector := pgxconn.New(pgxconn.Options{Config: config(t, e.Address)})
+	conn, err := connector.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w := io.Pipe()
+	r.Close()
+	if _, err := conn.PgConn().CopyTo(t.Context(), w, "copy (select generate_series(1, 1000)) to stdout"); !errors.Is(err, io.ErrClosedPipe) || !connector.Broken(conn, err) {
+		t.Errorf("%v, broken %v", err, connector.Broken(conn, err))
+	}
+	if err := connector.Close(t.Context(), conn); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-conn.PgConn().CleanupDone():
+	default:
+		t.Error("pgx is still closing it")
 	}
 }
 

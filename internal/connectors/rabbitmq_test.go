@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"runtime"
 	"strings"
 	"sync"
@@ -34,35 +35,87 @@ func passive(ctx context.Context, ch *amqpchan.Channel) error {
 func TestRabbitMQ(t *testing.T) {
 	e, err := engine.RabbitMQ(t.Context())
 	engine.Need(t, e, err)
-	t.Run("connector", func(t *testing.T) {
-		poolstest.TestConnector(t, nil, func(t *testing.T) poolstest.Subject[*amqpchan.Channel] {
-			p := before(t, e)
-			return subject(t, e, p, poolstest.Subject[*amqpchan.Channel]{
-				Connector: amqpchan.New(amqpchan.Options{URL: "amqp://guest:guest@" + p.Address, Confirm: true}),
-				Use:       passive,
-				Block: func(ch *amqpchan.Channel) error {
-					q, err := ch.QueueDeclare("", false, true, true, false, nil)
-					if err != nil {
-						return err
-					}
-					deliveries, err := ch.Consume(q.Name, "", true, false, false, false, nil)
-					if err != nil {
-						return err
-					}
-					for range deliveries {
-					}
-					return amqp.ErrClosed
-				},
-			})
-		})
-	})
+	const secret = "open sesame/50%"
+	if err := errors.Join(engine.AddRabbitUser(t.Context(), e, "app"), engine.SetRabbitPassword(t.Context(), e, "app", secret)); err != nil {
+		t.Fatal(err)
+	}
+	for name, confirm := range map[string]bool{"connector": false, "connector, Confirm": true} {
+		t.Run(name, func(t *testing.T) { rabbitConnector(t, e, secret, confirm) })
+	}
 	t.Run("next user", func(t *testing.T) { rabbitNextUser(t, "amqp://guest:guest@"+e.Address) })
 	t.Run("dirty", func(t *testing.T) { rabbitDirty(t, "amqp://guest:guest@"+e.Address) })
 	t.Run("few connections", func(t *testing.T) { fewConnections(t, e) })
 	t.Run("fewer channels than asked for", func(t *testing.T) { channelMax(t, e) })
 	t.Run("credentials", func(t *testing.T) { rabbitCredentials(t, e) })
 	t.Run("a dial for who has less time", func(t *testing.T) { rabbitShortDial(t, "amqp://guest:guest@"+e.Address) })
+	t.Run("peek", func(t *testing.T) {
+		p := before(t, e)
+		seesEnd(t, amqpchan.New(amqpchan.Options{URL: "amqp://guest:guest@" + p.Address}),
+			func(ch *amqpchan.Channel) error { return passive(t.Context(), ch) }, p.Cut)
+	})
 	t.Run("a login that panics", func(t *testing.T) { rabbitPanics(t, "amqp://guest:guest@"+e.Address) })
+}
+
+// rabbitConnector tries the connector out. A channel in confirm mode can have no
+// transactions, and there is no Useless: each error of AMQP's ends its channel.
+func rabbitConnector(t *testing.T, e *engine.Engine, secret string, confirm bool) {
+	poolstest.TestConnector(t, nil, func(t *testing.T) poolstest.Subject[*amqpchan.Channel] {
+		p := before(t, e)
+		connector := func(password, address string) pools.Connector[*amqpchan.Channel] {
+			u := "amqp://" + url.UserPassword("app", password).String() + "@" + address
+			return amqpchan.New(amqpchan.Options{URL: u, Confirm: confirm})
+		}
+		s := poolstest.Subject[*amqpchan.Channel]{
+			Connector: connector(secret, p.Address),
+			Use:       passive,
+			Block: func(ch *amqpchan.Channel) error {
+				q, err := ch.QueueDeclare("", false, true, true, false, nil)
+				if err != nil {
+					return err
+				}
+				deliveries, err := ch.Consume(q.Name, "", true, false, false, false, nil)
+				if err != nil {
+					return err
+				}
+				for range deliveries {
+				}
+				return amqp.ErrClosed
+			},
+			Failing: map[string]pools.Connector[*amqpchan.Channel]{
+				"a wrong password":             connector("wrong "+secret, p.Address),
+				"a password without encodings": amqpchan.New(amqpchan.Options{URL: "amqp://app:" + secret + "@" + p.Address}),
+				"no such virtual host":         connector(secret, p.Address+"/none"),
+				"nobody who listens":           connector(secret, nobody),
+			},
+			Secrets: []string{secret, "sesame"},
+		}
+		if !confirm {
+			s.Write = func(ctx context.Context, ch *amqpchan.Channel) error {
+				return errors.Join(ch.PublishWithContext(ctx, "", "written", false, false, amqp.Publishing{Body: []byte("x")}), passive(ctx, ch))
+			}
+			s.Begin = func(ctx context.Context, ch *amqpchan.Channel) error { return errors.Join(ch.Tx(), s.Write(ctx, ch)) }
+			s.Written = func() int { return messages(t, e) }
+		}
+		return subject(t, e, p, s)
+	})
+}
+
+// messages counts those in the queue "written".
+func messages(t *testing.T, e *engine.Engine) int {
+	conn, err := amqp.Dial("amqp://guest:guest@" + e.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := ch.QueueDeclare("written", false, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q.Messages
 }
 
 func rabbitNextUser(t *testing.T, url string) {
@@ -103,9 +156,11 @@ func rabbitNextUser(t *testing.T, url string) {
 			return nil
 		}},
 		{name: "an answer that nobody waited for", same: false, first: func(ctx context.Context, ch *amqpchan.Channel) error {
-			ctx, cancel := context.WithCancel(ctx)
-			cancel()
-			return passive(ctx, ch)
+			// It must have been sent before the use ends; see the package's comment.
+			if err := passive(ctx, ch); err != nil {
+				t.Error(err)
+			}
+			return context.Canceled
 		}},
 		{name: "closed by its user", same: false, first: func(_ context.Context, ch *amqpchan.Channel) error { return ch.Close() }},
 	} {
@@ -224,13 +279,12 @@ func rabbitDirty(t *testing.T, url string) {
 }
 
 // A channel error closes its channel alone; the end of a connection closes all
-// of its channels, and the pool opens others; the last one to go closes its
-// connection.
+// of its channels, and the pool opens others; without a channel it closes.
 func fewConnections(t *testing.T, e *engine.Engine) {
 	const size, each = 10, 4
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	pool, err := pools.New("few", amqpchan.New(amqpchan.Options{URL: "amqp://guest:guest@" + e.Address, PerConnection: each}),
+	pool, err := pools.New("few", amqpchan.New(amqpchan.Options{URL: "amqp://guest:guest@" + e.Address, PerConnection: each, KeepEmpty: time.Second}),
 		pools.Settings{Size: size, CheckAfter: pools.Always})
 	if err != nil {
 		t.Fatal(err)

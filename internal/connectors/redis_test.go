@@ -11,6 +11,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"github.com/utopia-go/pools"
 	"github.com/utopia-go/pools/internal/engine"
 	"github.com/utopia-go/pools/poolstest"
 	"github.com/utopia-go/pools/redisconn"
@@ -22,21 +23,74 @@ func startRedis(t *testing.T) *engine.Engine {
 }
 
 func TestRedis(t *testing.T) {
-	e := startRedis(t)
+	const secret = "open sesame/50%"
+	all, e, successor := t, startRedis(t), startRedis(t)
+	for _, e := range []*engine.Engine{e, successor} {
+		redisAdmin(t, e, "ACL", "SETUSER", "app", "on", ">"+secret, "~*", "&*", "+@all")
+	}
 	poolstest.TestConnector(t, nil, func(t *testing.T) poolstest.Subject[*redisconn.Conn] {
 		p := before(t, e)
+		connector := func(change func(o *redisconn.Options)) pools.Connector[*redisconn.Conn] {
+			o := redisconn.Options{Address: p.Address, Username: "app", Password: secret, Name: "proof", Database: 1}
+			change(&o)
+			return redisconn.New(o)
+		}
 		return subject(t, e, p, poolstest.Subject[*redisconn.Conn]{
-			Connector: redisconn.New(redisconn.Options{Address: p.Address, Name: "proof", Database: 1}),
-			Use:       func(ctx context.Context, c *redisconn.Conn) error { _, err := c.DoContext(ctx, "PING"); return err },
-			Dirty: func(ctx context.Context, c *redisconn.Conn) error {
-				_, err := c.DoContext(ctx, "SELECT", 3)
-				return err
+			Connector: connector(func(*redisconn.Options) {}),
+			Use:       asks("SET used 1"),
+			Useless: func(context.Context, *redisconn.Conn) error { // by a failover
+				t.Cleanup(func() { redisAdmin(all, e, "REPLICAOF", "NO", "ONE") })
+				redisAdmin(t, e, "REPLICAOF", "127.0.0.1", 1)
+				p.Lead(successor.Address)
+				return nil
 			},
+			Dirty:   asks("SELECT 3"),
 			Clean:   clean,
-			Refused: func(ctx context.Context, c *redisconn.Conn) error { _, err := c.DoContext(ctx, "NONSENSE"); return err },
+			Begin:   asks("MULTI", "INCR written"),
+			Write:   asks("INCR written"),
+			Written: func() int { return written(t, e) },
+			Refused: asks("NONSENSE"),
 			Block:   func(c *redisconn.Conn) error { _, err := c.Do("BLPOP", "nothing", 0); return err },
+			Failing: map[string]pools.Connector[*redisconn.Conn]{
+				"a wrong password":   connector(func(o *redisconn.Options) { o.Password = "wrong " + secret }),
+				"a user who is none": connector(func(o *redisconn.Options) { o.Username = "nobody" }),
+				"a password that is asked": connector(func(o *redisconn.Options) {
+					o.Credentials = func(context.Context) (string, string, error) { return "nobody", secret, nil }
+				}),
+				"a database too many": connector(func(o *redisconn.Options) { o.Database = 99 }),
+				"nobody who listens":  connector(func(o *redisconn.Options) { o.Address = nobody }),
+			},
+			Secrets: []string{secret},
 		})
 	})
+}
+
+// asks sends commands of words.
+func asks(commands ...string) func(context.Context, *redisconn.Conn) error {
+	return func(ctx context.Context, c *redisconn.Conn) error {
+		for _, command := range commands {
+			words := strings.Fields(command)
+			args := redis.Args{}.AddFlat(words[1:])
+			if _, err := c.DoContext(ctx, words[0], args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// written is a counter in database 1.
+func written(t *testing.T, e *engine.Engine) int {
+	conn, err := redis.DialContext(t.Context(), "tcp", e.Address, redis.DialDatabase(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	n, err := redis.Int(conn.Do("GET", "written"))
+	if err != nil && !errors.Is(err, redis.ErrNil) {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // clean returns an error if the server remembers anything but the login.
@@ -77,18 +131,7 @@ func TestRedisCloseAfterADeadline(t *testing.T) {
 // Nothing of one user reaches the next.
 func TestRedisNextUser(t *testing.T) {
 	e := startRedis(t)
-	do := func(commands ...string) func(context.Context, *redisconn.Conn) error {
-		return func(ctx context.Context, c *redisconn.Conn) error {
-			for _, command := range commands {
-				words := strings.Fields(command)
-				args := redis.Args{}.AddFlat(words[1:])
-				if _, err := c.DoContext(ctx, words[0], args...); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}
+	do := asks
 	connector := redisconn.New(redisconn.Options{Address: e.Address, Name: "proof", Database: 1})
 	other, err := redis.DialContext(t.Context(), "tcp", e.Address)
 	if err != nil {

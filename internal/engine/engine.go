@@ -1,17 +1,20 @@
 // Package engine starts real servers for tests and for the soak: a
-// redis-server, a PostgreSQL or a RabbitMQ of its own, from the installed binaries, on a
-// free port of the loopback address, in a folder that goes with it. They can
-// be killed, started again, stopped and let go on.
+// redis-server, a PostgreSQL, a MariaDB or a RabbitMQ of its own, and a
+// PgBouncer, HAProxy or stunnel before it, from the installed binaries, on a free
+// port of the loopback address, in a folder that goes with it. They can be
+// killed, started again, stopped and let go on.
 package engine
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,9 +23,6 @@ import (
 
 	"github.com/shirou/gopsutil/v4/process"
 )
-
-// ErrMissing says that the server's binary is not installed.
-var ErrMissing = errors.New("engine: not installed")
 
 // patience is how long a server may take to start, or to go.
 const patience = time.Minute
@@ -56,18 +56,31 @@ type admin interface {
 // skipped elsewhere. Any other error fails it.
 func Need(t testing.TB, e *Engine, err error) *Engine {
 	t.Helper()
-	if errors.Is(err, ErrMissing) && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	needs(t, err)
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return e
+}
+
+// Path returns where a program is, or ends a test as Need does.
+func Path(t testing.TB, name string) string {
+	t.Helper()
+	path, err := Find(name)
+	needs(t, err)
+	return path
+}
+
+func needs(t testing.TB, err error) {
+	t.Helper()
+	if errors.Is(err, ErrMissing) && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Start starts the server, again after a Kill, and waits until it answers.
@@ -108,10 +121,35 @@ func (e *Engine) Start(ctx context.Context) error {
 // Kill ends the server as a crash does, and waits until it has gone.
 func (e *Engine) Kill() error { return e.signal(syscall.SIGKILL, true) }
 
-// Stop lets the server hang: it keeps its connections, and does not answer. A
-// server of many threads may still do so for a moment. Continue ends that.
-func (e *Engine) Stop() error     { return e.signal(syscall.SIGSTOP, false) }
+// Stop lets the server hang: it keeps its connections, and does not answer any
+// more. Continue ends that.
+func (e *Engine) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return Eventually(ctx, func() error { // again, since it may just be starting a process
+		return errors.Join(e.signal(syscall.SIGSTOP, false), e.hangs())
+	})
+}
+
 func (e *Engine) Continue() error { return e.signal(syscall.SIGCONT, false) }
+
+// hangs returns nil once every thread of the server has stopped. A signal
+// reaches one that is running a moment later, and until then it answers.
+func (e *Engine) hangs() error {
+	for _, p := range e.family() {
+		ids := []int32{p.Pid}
+		if threads, err := p.Threads(); err == nil { // not everywhere
+			ids = slices.AppendSeq(ids, maps.Keys(threads))
+		}
+		for _, id := range ids {
+			status, err := (&process.Process{Pid: id}).Status()
+			if err == nil && !slices.Contains(status, process.Stop) && !slices.Contains(status, process.Zombie) {
+				return fmt.Errorf("engine: %s: thread %d of process %d is not stopped: %v", e.Name, id, p.Pid, status)
+			}
+		}
+	}
+	return nil
+}
 
 // Connections asks the server how many clients it has, the one that asks
 // aside.
@@ -149,25 +187,25 @@ func (e *Engine) Close() error {
 	return errors.Join(err, os.RemoveAll(e.folder))
 }
 
-// signal signals the server with all its children: PostgreSQL has a process a
+// family is the server with all its children: PostgreSQL has a process a
 // connection, each in a group of its own.
-func (e *Engine) signal(sig syscall.Signal, wait bool) error {
+func (e *Engine) family() []*process.Process {
 	if e.running == nil {
 		return nil
 	}
-	family := []int{e.running.Process.Pid}
-	if p, err := process.NewProcess(int32(family[0])); err == nil {
-		children, _ := p.Children() // none is an error too
-		for _, c := range children {
-			family = append(family, int(c.Pid))
-		}
-	}
-	for _, pid := range family {
-		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+	p := &process.Process{Pid: int32(e.running.Process.Pid)}
+	children, _ := p.Children() // none is an error too
+	return append([]*process.Process{p}, children...)
+}
+
+// signal signals the family.
+func (e *Engine) signal(sig syscall.Signal, wait bool) error {
+	for _, p := range e.family() {
+		if err := syscall.Kill(int(p.Pid), sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("engine: %s: %w", e.Name, err)
 		}
 	}
-	if !wait {
+	if e.running == nil || !wait {
 		return nil
 	}
 	select {

@@ -29,32 +29,50 @@ func PostgresURL(user, address string) string {
 // Postgres starts a PostgreSQL that allows limit clients, the one by which it
 // is asked aside.
 func Postgres(ctx context.Context, limit int) (*Engine, error) {
-	binary := func(name string) string {
-		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name) // Debian keeps them out of the way
-		if len(found) == 0 {
-			found = append(found, name)
-		}
-		path, _ := exec.LookPath(found[len(found)-1])
-		return path
+	return startPostgres(ctx, limit, "initdb", func(data string) []string {
+		return []string{"--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync"}
+	})
+}
+
+// PostgresStandby starts a hot standby of a PostgreSQL that allows limit clients,
+// too. Promote ends its dependence.
+func PostgresStandby(ctx context.Context, primary *Engine, limit int) (*Engine, error) {
+	return startPostgres(ctx, limit, "pg_basebackup", func(data string) []string {
+		return []string{"--pgdata", data, "--dbname", PostgresURL("postgres", primary.Address), "--checkpoint", "fast", "--write-recovery-conf", "--no-sync"}
+	})
+}
+
+// Promote makes a standby a primary, and returns when it is one.
+func Promote(ctx context.Context, standby *Engine) error {
+	a, ok := standby.admin.(*postgresAdmin)
+	if !ok {
+		return fmt.Errorf("engine: %s has no standbys: %w", standby.Name, errors.ErrUnsupported)
 	}
-	server, initdb := binary("postgres"), binary("initdb")
-	if server == "" || initdb == "" {
-		return nil, fmt.Errorf("postgres: %w", ErrMissing)
+	_, err := a.ask(ctx, "select pg_promote()::int")
+	return err
+}
+
+// startPostgres starts a PostgreSQL whose folder of data a tool of its own makes.
+func startPostgres(ctx context.Context, limit int, tool string, args func(data string) []string) (*Engine, error) {
+	server, err := Find("postgres")
+	if err != nil {
+		return nil, err
 	}
+	maker := filepath.Join(filepath.Dir(server), tool)
 	return launch(ctx, func(folder, address string) (*Engine, error) {
 		host, port, err := net.SplitHostPort(address)
 		if err != nil {
 			return nil, err
 		}
-		owner, err := nobody(folder)
+		owner, err := nobody(folder, "postgres")
 		if err != nil {
 			return nil, err
 		}
 		data := filepath.Join(folder, "data")
-		setUp := exec.CommandContext(ctx, initdb, "--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync")
+		setUp := exec.CommandContext(ctx, maker, args(data)...)
 		setUp.SysProcAttr, setUp.Dir = owner, folder
 		if out, err := setUp.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("engine: initdb: %w\n%s", err, out)
+			return nil, fmt.Errorf("engine: %s: %w\n%s", tool, err, out)
 		}
 		return &Engine{
 			Name: "postgres",
@@ -66,24 +84,20 @@ func Postgres(ctx context.Context, limit int) (*Engine, error) {
 				} {
 					cmd.Args = append(cmd.Args, "-c", setting)
 				}
-				cmd.Dir = folder
-				if owner != nil {
-					cmd.SysProcAttr = &syscall.SysProcAttr{Credential: owner.Credential}
-				}
-				return cmd
+				return as(owner, folder, cmd)
 			},
-			admin: &postgresAdmin{address: address},
+			admin: &postgresAdmin{address: address, role: tool != "initdb"}, // a copy has it
 		}, nil
 	})
 }
 
-// nobody says as whom PostgreSQL is to run, and gives that user the folder:
-// it does not run as root.
-func nobody(folder string) (*syscall.SysProcAttr, error) {
+// nobody says as whom a server is to run that does not run as root, and gives that
+// user the folder: its own if there is one, or else nobody.
+func nobody(folder, own string) (*syscall.SysProcAttr, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
 	}
-	u, err := user.Lookup("postgres")
+	u, err := user.Lookup(own)
 	if err != nil {
 		u, err = user.Lookup("nobody")
 	}
@@ -96,6 +110,15 @@ func nobody(folder string) (*syscall.SysProcAttr, error) {
 		return nil, err
 	}
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
+}
+
+// as has a command run as that user (nil: as the caller) in that folder.
+func as(owner *syscall.SysProcAttr, folder string, cmd *exec.Cmd) *exec.Cmd {
+	cmd.Dir = folder
+	if owner != nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: owner.Credential}
+	}
+	return cmd
 }
 
 type postgresAdmin struct {

@@ -20,9 +20,9 @@ import (
 // RabbitMQ starts a RabbitMQ, whose connections, as they are counted, are the
 // channels of its clients. It lets in guest, with the password guest.
 func RabbitMQ(ctx context.Context) (*Engine, error) {
-	const script = "/usr/lib/rabbitmq/bin/rabbitmq-server" // Debian's in PATH goes by systemd and the user rabbitmq
-	if _, err := exec.LookPath(script); err != nil {
-		return nil, fmt.Errorf("rabbitmq-server: %w", ErrMissing)
+	script, err := Find("rabbitmq-server")
+	if err != nil {
+		return nil, err
 	}
 	return launch(ctx, func(folder, address string) (*Engine, error) {
 		host, port, err := net.SplitHostPort(address)
@@ -153,12 +153,36 @@ func RabbitConnections(ctx context.Context, e *Engine) (int, error) {
 
 // RabbitConnectionsOf counts those of one user.
 func RabbitConnectionsOf(ctx context.Context, e *Engine, username string) (int, error) {
-	return e.admin.(*rabbitAdmin).ask(ctx, fmt.Sprintf("length([C || C <- rabbit_networking:connections(), rabbit_reader:info(C, [user]) =:= [{user, <<%q>>}]])", username))
+	return e.admin.(*rabbitAdmin).ask(ctx, fmt.Sprintf("length([C || C <- rabbit_networking:connections(), (catch rabbit_reader:info(C, [user])) =:= [{user, <<%q>>}]])", username))
 }
 
 // AddRabbitUser adds a user who may do everything, with the name as password.
 func AddRabbitUser(ctx context.Context, e *Engine, name string) error {
 	_, err := e.admin.(*rabbitAdmin).ask(ctx, fmt.Sprintf("begin ok = rabbit_auth_backend_internal:add_user(<<%[1]q>>, <<%[1]q>>, <<\"test\">>), "+
 		"ok = rabbit_auth_backend_internal:set_permissions(<<%[1]q>>, <<\"/\">>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>), 1 end", name))
+	return err
+}
+
+// SetRabbitPassword changes a user's password.
+func SetRabbitPassword(ctx context.Context, e *Engine, name, password string) error {
+	_, err := e.admin.(*rabbitAdmin).ask(ctx, fmt.Sprintf("begin ok = rabbit_auth_backend_internal:change_password(<<%q>>, <<%q>>, <<\"test\">>), 1 end", name, password))
+	return err
+}
+
+// LimitRabbitUser sets how many channels a user may have.
+func LimitRabbitUser(ctx context.Context, e *Engine, name string, channels int) error {
+	_, err := e.admin.(*rabbitAdmin).ask(ctx, fmt.Sprintf("begin rabbit_auth_backend_internal:set_user_limits(<<%q>>, "+
+		"#{<<\"max-channels\">> => %d}, <<\"test\">>), 1 end", name, channels))
+	return err
+}
+
+// RabbitAlarm raises or clears the memory alarm, as RabbitMQ does by itself
+// when it runs out of memory.
+func RabbitAlarm(ctx context.Context, e *Engine, on bool) error {
+	expression := "begin rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []}), 1 end"
+	if !on {
+		expression = "begin rabbit_alarm:clear_alarm({resource_limit, memory, node()}), 1 end"
+	}
+	_, err := e.admin.(*rabbitAdmin).ask(ctx, expression)
 	return err
 }

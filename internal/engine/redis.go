@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"os/exec"
@@ -17,9 +16,9 @@ import (
 // Redis starts a redis-server that allows limit clients, the one by which it
 // is asked included.
 func Redis(ctx context.Context, limit int) (*Engine, error) {
-	binary, err := exec.LookPath("redis-server")
+	binary, err := Find("redis-server")
 	if err != nil {
-		return nil, fmt.Errorf("redis-server: %w", ErrMissing)
+		return nil, err
 	}
 	return launch(ctx, func(folder, address string) (*Engine, error) {
 		host, port, err := net.SplitHostPort(address)

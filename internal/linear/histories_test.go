@@ -41,7 +41,7 @@ func TestModel(t *testing.T) {
 		"a trypop misses one that moves":      {first, at(2, "push", 1, 1, nil), during(30, 60, "trypop", 2, 0, nil), at(4, "pop", 3, 1, nil), at(5, "push", 1, 1, notHeld)},
 		"a new one after destroy":             {first, at(2, "destroy", 1, 1, nil), at(3, "pop", 2, 2, nil)},
 		"a pop that races with close":         {during(10, 30, "pop", 1, 1, nil), during(11, 29, "close", 0, 0, nil)},
-		"a push after close":                  {first, at(2, "close", 0, 0, pools.ErrStillOut), at(3, "push", 1, 1, nil), at(4, "pop", 2, 0, closed)},
+		"a push after close":                  {first, at(2, "close", 0, 0, &pools.CloseError{}), at(3, "push", 1, 1, nil), at(4, "pop", 2, 0, closed)},
 		"shrunk while all are out":            {first, at(2, "pop", 2, 2, nil), at(3, "configure", 1, 0, nil), at(4, "push", 2, 2, nil), at(5, "push", 1, 1, nil), at(6, "pop", 3, 1, nil)},
 		"a push that misses a shrink":         {first, at(2, "pop", 2, 2, nil), during(30, 60, "push", 1, 1, nil), during(25, 40, "configure", 1, 0, nil), at(5, "trypop", 3, 1, nil)},
 		"what was idle is closed by a shrink": {first, at(2, "pop", 2, 2, nil), at(3, "push", 2, 2, nil), at(4, "configure", 1, 0, nil), at(5, "trypop", 3, 0, nil)},
@@ -64,7 +64,7 @@ func TestModel(t *testing.T) {
 		"closed before close":                {at(1, "pop", 1, 0, closed), at(2, "close", 0, 0, nil)},
 		"a pop that gives up by itself":      {first, at(2, "pop", 2, 0, pools.ErrWaitTimeout)},
 		"configured after close":             {at(1, "close", 0, 0, nil), at(2, "configure", 3, 0, nil)},
-		"lent again though pushed to closed": {first, at(2, "close", 0, 0, pools.ErrStillOut), at(3, "push", 1, 1, nil), at(4, "trypop", 2, 1, nil)},
+		"lent again though pushed to closed": {first, at(2, "close", 0, 0, &pools.CloseError{}), at(3, "push", 1, 1, nil), at(4, "trypop", 2, 1, nil)},
 	}
 	for name, history := range may {
 		circumstances(history)

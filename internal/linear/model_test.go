@@ -90,9 +90,15 @@ func (s state) step(in input, out output) (bool, state) {
 		return out.err == nil, s
 	case "close":
 		s.closed, s.idle = true, 0
-		return out.err == nil || errors.Is(out.err, pools.ErrStillOut), s
+		return out.err == nil || stillOut(out.err), s
 	}
 	return false, s
+}
+
+// stillOut reports whether Close returned before everything had come back.
+func stillOut(err error) bool {
+	_, ok := errors.AsType[*pools.CloseError](err)
+	return ok
 }
 
 func model(size int) porcupine.Model {

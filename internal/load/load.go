@@ -22,6 +22,10 @@ type Kind[T comparable] struct {
 	// Ask asks a question that carries number, and returns the number that
 	// the answer bears. When ctx ends it gives up, wherever it is.
 	Ask func(ctx context.Context, conn T, number int64) (int64, error)
+
+	// Work is Ask with a question that keeps the connection busy at the server
+	// for that long, and the processor not at all.
+	Work func(ctx context.Context, conn T, number int64, takes time.Duration) (int64, error)
 }
 
 // Load is goroutines that ask.
@@ -40,6 +44,7 @@ type Load[T comparable] struct {
 	Answers atomic.Int64 // right ones
 	GivenUp atomic.Int64 // by the asker, after its own time
 	Errors  atomic.Int64 // all others
+	Refused atomic.Int64 // those of Errors that got no connection
 	Longest atomic.Int64 // how long a question took beyond its time, in nanoseconds
 
 	number atomic.Int64
@@ -129,6 +134,9 @@ func (l *Load[T]) ask() {
 	case late >= 0: // a socket's clock may be a little ahead of the ctx's
 		l.GivenUp.Add(1)
 	default:
+		if _, refused := errors.AsType[*pools.PopError](err); refused {
+			l.Refused.Add(1)
+		}
 		l.Errors.Add(1)
 		l.lastMu.Lock()
 		l.last = err
@@ -145,7 +153,7 @@ func (l *Load[T]) ask() {
 func AtRest[T any](ctx context.Context, pool *pools.Pool[T]) error {
 	var all []pools.Conn[T]
 	var faults []error
-	for range pool.Size() {
+	for range pool.Settings().Size {
 		conn, err := pool.Pop(ctx)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("the pool has lost a slot: %w", err))

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -21,6 +22,10 @@ var Postgres = Kind[*pgx.Conn]{
 	},
 	Ask: func(ctx context.Context, conn *pgx.Conn, number int64) (answer int64, err error) {
 		err = conn.QueryRow(ctx, "select $1::bigint", number).Scan(&answer)
+		return answer, err
+	},
+	Work: func(ctx context.Context, conn *pgx.Conn, number int64, takes time.Duration) (answer int64, err error) {
+		err = conn.QueryRow(ctx, "select $1::bigint from pg_sleep($2::float8)", number, takes.Seconds()).Scan(&answer)
 		return answer, err
 	},
 }

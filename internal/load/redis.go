@@ -60,15 +60,37 @@ var Redis = Kind[*Bare]{
 		if err != nil {
 			return 0, err
 		}
-		if !strings.HasPrefix(size, "$") {
-			return 0, errors.New(size)
+		return b.number(size)
+	},
+	// A wait for a list that nobody fills, and then the question. Redis looks
+	// for waits that are over hz times a second.
+	Work: func(ctx context.Context, b *Bare, number int64, takes time.Duration) (int64, error) {
+		stop := b.until(ctx)
+		defer stop()
+		if _, err := fmt.Fprintf(b, "BLPOP nothing %.3f\r\nECHO %d\r\n", takes.Seconds(), number); err != nil {
+			return 0, err
 		}
-		answer, err := b.answers.ReadString('\n')
+		if line, err := b.answers.ReadString('\n'); err != nil || strings.TrimSpace(line) != "*-1" {
+			return 0, errors.Join(err, fmt.Errorf("BLPOP: %q", line))
+		}
+		size, err := b.answers.ReadString('\n')
 		if err != nil {
 			return 0, err
 		}
-		return strconv.ParseInt(strings.TrimSpace(answer), 10, 64)
+		return b.number(size)
 	},
+}
+
+// number reads the rest of an answer that began with size.
+func (b *Bare) number(size string) (int64, error) {
+	if !strings.HasPrefix(size, "$") {
+		return 0, errors.New(strings.TrimSpace(size))
+	}
+	answer, err := b.answers.ReadString('\n')
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(answer), 10, 64)
 }
 
 // do sends a command and returns the first line of its answer. When ctx ends

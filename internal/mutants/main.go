@@ -34,10 +34,11 @@ var stages = []struct {
 	name string
 	args []string
 }{
-	{"tests", []string{"test", "-vet=off", quickly, "-failfast", "-timeout", "1m", "-skip", "^TestSimulation", "."}},
+	{"short tests", []string{"test", "-vet=off", quickly, "-failfast", "-short", "-timeout", "3m", "-skip", "^TestSimulation", "."}},
+	{"tests", []string{"test", "-vet=off", quickly, "-failfast", "-timeout", "10m", "-skip", "^TestSimulation", "."}},
 	{"simulation", []string{"test", "-vet=off", quickly, "-failfast", "-timeout", "3m", "-run", "^TestSimulation$", ".", "-for", "30s"}},
-	{"processors", []string{"test", "-vet=off", "-failfast", "-timeout", "5m", "-cpu", "1,2,8", "-skip", "^TestSimulation", "."}},
-	{"race", []string{"test", "-vet=off", "-failfast", "-race", "-timeout", "5m", "."}},
+	{"processors", []string{"test", "-vet=off", "-failfast", "-timeout", "15m", "-cpu", "1,2,8", "-skip", "^TestSimulation", "."}},
+	{"race", []string{"test", "-vet=off", "-failfast", "-race", "-timeout", "15m", "."}},
 }
 
 func main() {

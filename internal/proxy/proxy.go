@@ -14,11 +14,11 @@ import (
 type Proxy struct {
 	Address string // host:port for clients
 
-	server   string
 	listener net.Listener
 	links    sync.WaitGroup
 
 	mu      sync.Mutex
+	server  string
 	open    map[*link]struct{}
 	refuses bool
 	delay   time.Duration
@@ -68,6 +68,14 @@ func (p *Proxy) Resume() {
 	default:
 		close(p.resumed)
 	}
+}
+
+// Lead passes new connections on to another server, as a failover does. Those
+// that are open stay where they are.
+func (p *Proxy) Lead(server string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = server
 }
 
 // Refuse resets new connections, until Accept.
@@ -129,7 +137,10 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) serve(client *net.TCPConn) {
 	defer client.Close()
-	conn, err := net.DialTimeout("tcp", p.server, time.Second)
+	p.mu.Lock()
+	server := p.server
+	p.mu.Unlock()
+	conn, err := net.DialTimeout("tcp", server, time.Second)
 	if err != nil {
 		_ = client.SetLinger(0)
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/utopia-go/pools"
 	"github.com/utopia-go/pools/internal/engine"
 	"github.com/utopia-go/pools/internal/load"
 	"github.com/utopia-go/pools/internal/proxy"
@@ -37,6 +38,17 @@ func TestBareConnector(t *testing.T) {
 				return n
 			},
 			Silence: func() func() { p.Stall(); return p.Resume },
+			Stop: func() func() {
+				if err := e.Stop(); err != nil {
+					t.Error(err)
+				}
+				return func() {
+					if err := e.Continue(); err != nil {
+						t.Error(err)
+					}
+				}
+			},
+			Failing: map[string]pools.Connector[*load.Bare]{"nobody who listens": load.Redis.Connector("127.0.0.1:1")},
 		}
 	})
 }

@@ -73,7 +73,7 @@ func operate[T any](ctx context.Context, r *report, pool *pools.Pool[T]) {
 				s.MinIdle = rand.IntN(s.Size + 1)
 				s.Strict = rand.IntN(2) == 0
 				s.MaxUses = []int{0, 100}[rand.IntN(2)]
-				s.TrackHolders = rand.IntN(3) == 0
+				s.TrackHolders, s.TrackGoroutines, s.ProfileHolders = rand.IntN(3) == 0, rand.IntN(3) == 0, rand.IntN(3) == 0
 			})
 			r.count("changes of settings", 1)
 		case 2:
@@ -91,7 +91,7 @@ func operate[T any](ctx context.Context, r *report, pool *pools.Pool[T]) {
 			r.count("pauses", 1)
 		case 5:
 			fill, cancel := context.WithTimeout(ctx, time.Second)
-			_ = pool.Fill(fill, rand.IntN(pool.Size()+1))
+			_ = pool.Fill(fill, rand.IntN(pool.Settings().Size+1))
 			cancel()
 			r.count("fills", 1)
 		case 6:

@@ -18,6 +18,7 @@ function say(e, text) {
 
 const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const compact = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, notation: "compact" }); // 1.23M
 
 // time writes nanoseconds.
 function time(ns) {
@@ -27,15 +28,20 @@ function time(ns) {
   return number.format(ns / size) + " " + unit;
 }
 
+const two = (n) => String(n).padStart(2, "0");
+
+// clock writes the time of day, in 24 hours whatever the browser's language.
+function clock(at, seconds) {
+  const d = new Date(at);
+  return two(d.getHours()) + ":" + two(d.getMinutes()) + (seconds ? ":" + two(d.getSeconds()) : "");
+}
+
 // rate writes a number a second.
 const rate = (n) => (n >= 100 ? whole : number).format(n);
 
 // --- the list ---
 
-const states = {
-  ".": "vacant", o: "opening", i: "idle", s: "idle, checked before use", h: "in use", v: "revoked, still in use",
-  b: "coming back", c: "being checked", r: "being reset", x: "being closed", "!": "hung",
-};
+const states = { ".": "vacant", i: "idle", s: "idle, checked before use", h: "in use", v: "revoked, still in use", "!": "hung" };
 let colours = {};
 function readColours() {
   const style = getComputedStyle(document.documentElement);
@@ -126,7 +132,7 @@ function addRow(name) {
   row.link = make("a", { href: "#" + encodeURIComponent(name) }, name);
   row.marks = make("div", {});
   row.head = make("th", { scope: "row", role: "rowheader" }, row.link, row.marks);
-  row.canvas = make("canvas", { role: "img" });
+  row.canvas = make("canvas", { role: "img", width: 0, height: 10 }); // as high as a row of squares, before it is drawn
   row.cell = td("Connections", "slots");
   row.cell.append(row.canvas);
   row.held = td("in use", "number");
@@ -150,6 +156,7 @@ function badges(p) {
   add(p.leaks, "bad", p.leaks + " leaks");
   add(p.lost, "bad", p.lost + " lost");
   add(p.misused, "bad", p.misused + " misused");
+  add(p.unfinished, "bad", p.unfinished + " unfinished");
   return all;
 }
 
@@ -176,8 +183,8 @@ function showList(all) {
     say(row.held, `${p.held} / ${p.size}`);
     say(row.waiting, whole.format(p.waiting));
     say(row.rate, rate(p.point.rate));
-    say(row.wait, p.point.waits ? time(p.point.wait99) : "–");
-    say(row.use, p.point.use99 ? time(p.point.use99) : "–");
+    say(row.wait, p.point.waits ? time(p.point.wait99_ns) : "–");
+    say(row.use, p.point.use99_ns ? time(p.point.use99_ns) : "–");
     row.tr.classList.toggle("open", p.name === chosen());
     row.tr.hidden = !p.name.toLowerCase().includes(filter);
     const next = at ? at.nextSibling : body.firstChild;
@@ -195,8 +202,8 @@ function showList(all) {
 }
 
 function showLegend() {
-  const items = [["i", 0, "idle"], ["h", 0, "in use"], ["h", 2, "for 10 s"], ["h", 3, "1 min"], ["h", 4, "10 min"], ["h", 5, "1 h"],
-    ["o", 0, "opening, checking, closing"], ["!", 0, "hung"], [".", 0, "vacant"]];
+  const items = [["i", 0, states.i], ["s", 0, states.s], ["h", 0, states.h], ["h", 2, "for 10 s"], ["h", 3, "1 min"], ["h", 4, "10 min"], ["h", 5, "1 h"],
+    ["v", 0, states.v], ["o", 0, "opening, checking, closing"], ["!", 0, states["!"]], [".", 0, states["."]]];
   $("legend").replaceChildren(...items.map(([state, age, text]) => {
     const canvas = make("canvas", { width: 20, height: 20 });
     canvas.style.width = canvas.style.height = "10px";
@@ -218,52 +225,84 @@ const chosen = () => {
 };
 
 const charts = [
-  { title: "In use, waiting", keys: ["held", "waiting"], write: whole.format },
+  { title: "Load", keys: ["held", "waiting"], names: ["in use", "waiting"], write: whole.format },
   { title: "Uses a second", keys: ["rate"], write: rate },
-  { title: "Wait", keys: ["wait50", "wait99"], names: ["p50", "p99"], write: time },
-  { title: "Use", keys: ["use50", "use99"], names: ["p50", "p99"], write: time },
+  { title: "Wait time", keys: ["wait50_ns", "wait99_ns"], names: ["p50", "p99"], write: time },
+  { title: "Use time", keys: ["use50_ns", "use99_ns"], names: ["p50", "p99"], write: time },
 ];
-const kept = 300; // seconds that a chart shows
+const minute = 60e3; // all in milliseconds
+const kept = 5 * minute, atLeast = 10e3; // what a chart shows
+const steps = [5e3, 10e3, 15e3, 30e3, minute, 2 * minute, 5 * minute]; // between the times at its axis
 const kinds = ["first", "second"];
 let points = [];
 
+// A chart's picture is 1000 wide and 100 high, and is stretched.
 function makeCharts() {
   const ns = "http://www.w3.org/2000/svg";
   $("charts").replaceChildren(...charts.map((chart) => {
     const svg = document.createElementNS(ns, "svg");
-    svg.setAttribute("viewBox", `0 0 ${kept} 100`);
+    svg.setAttribute("viewBox", "0 0 1000 100");
     svg.setAttribute("preserveAspectRatio", "none");
     svg.setAttribute("aria-hidden", "true");
-    chart.lines = chart.keys.map((_, i) => {
-      const line = document.createElementNS(ns, "polyline");
-      line.setAttribute("class", kinds[i]);
-      svg.prepend(line);
-      return line;
-    });
+    const add = (tag, kind) => {
+      const e = document.createElementNS(ns, tag);
+      e.setAttribute("class", kind);
+      svg.prepend(e);
+      return e;
+    };
+    chart.lines = chart.keys.map((_, i) => add("polyline", kinds[i]));
+    chart.marks = add("path", "marks");
     chart.most = make("span", { class: "most" });
     chart.now = chart.keys.map((_, i) => make("span", { class: kinds[i] }));
-    const plot = make("div", { class: "plot" }, chart.most);
-    plot.prepend(svg);
-    return make("figure", {}, plot, make("figcaption", {}, make("b", {}, chart.title), ...chart.now));
+    chart.axis = make("div", { class: "axis" });
+    const plot = make("div", { class: "plot" }, chart.most, make("span", { class: "least" }, "0"), chart.axis);
+    plot.append(svg);
+    return make("figure", {}, make("figcaption", {}, make("b", {}, chart.title), ...chart.now), plot);
   }));
 }
 
 function showCharts() {
   const newest = points.at(-1);
+  const to = newest?.at ?? Date.now();
+  const from = Math.min(points[0]?.at ?? to, to - atLeast);
   for (const chart of charts) {
+    showAxis(chart, from, to);
     const most = Math.max(...points.flatMap((p) => chart.keys.map((key) => p[key])), 0);
-    say(chart.most, most ? chart.write(most) : "");
+    say(chart.most, most ? (chart.write !== time && most >= 1e6 ? compact.format(most) : chart.write(most)) : "");
     chart.keys.forEach((key, i) => {
-      const shown = points.map((p) => {
-        const x = kept - (newest.at - p.at) / 1000;
-        const y = most ? 98 - (p[key] / most) * 92 : 98;
+      const line = points.map((p) => {
+        const x = ((p.at - from) / (to - from)) * 1000;
+        const y = most ? 100 - (p[key] / most) * 100 : 100;
         return x.toFixed(1) + "," + y.toFixed(1);
       });
-      chart.lines[i].setAttribute("points", shown.join(" "));
-      const name = chart.names ? chart.names[i] + " " : chart.keys.length > 1 ? ["in use ", "waiting "][i] : "";
+      chart.lines[i].setAttribute("points", line.join(" "));
+      const name = chart.names ? chart.names[i] + " " : "";
       say(chart.now[i], newest ? name + (chart.write === time && !newest[key] ? "–" : chart.write(newest[key])) : "");
     });
   }
+}
+
+// showAxis marks the minutes, or the seconds while there is no more than some of
+// them, and writes the times that have room. A time that would not fit beside
+// the right edge waits.
+function showAxis(chart, from, to) {
+  const width = chart.axis.clientWidth, x = (at) => (at - from) / (to - from);
+  const room = (step) => (step < minute ? 60 : 40);
+  const step = steps.find((step) => x(from + step) * width >= room(step)) || steps.at(-1);
+  const every = Math.min(step, minute);
+  let marks = "M0 0H1000";
+  const told = [];
+  for (let at = Math.ceil(from / every) * every; at <= to; at += every) {
+    marks += `M${(x(at) * 1000).toFixed(1)} 0V100`;
+    if (at % step === 0 && x(at) * width <= width - room(step) / 2) told.push(at);
+  }
+  chart.marks.setAttribute("d", marks);
+  while (chart.axis.children.length > told.length) chart.axis.lastChild.remove();
+  while (chart.axis.children.length < told.length) chart.axis.append(make("span", {}));
+  told.forEach((at, i) => {
+    chart.axis.children[i].style.left = x(at) * 100 + "%";
+    say(chart.axis.children[i], clock(at, step < minute));
+  });
 }
 
 // addPoint adds a point of the pool that has had its name since then: what is
@@ -271,17 +310,17 @@ function showCharts() {
 function addPoint(p, since) {
   if (points.length && points.at(-1).at >= p.at) return;
   points.push(p);
-  points = points.filter((q) => q.at >= since && q.at > p.at - kept * 1000);
+  points = points.filter((q) => q.at >= since && q.at > p.at - kept);
   showCharts();
 }
 
 // list fills a definition list, and leaves what has not changed.
 function list(dl, pairs) {
-  while (dl.children.length > 2 * pairs.length) dl.lastChild.remove();
-  while (dl.children.length < 2 * pairs.length) dl.append(make("dt", {}), make("dd", {}));
+  while (dl.children.length > pairs.length) dl.lastChild.remove();
+  while (dl.children.length < pairs.length) dl.append(make("div", {}, make("dt", {}), make("dd", {})));
   pairs.forEach(([name, value], i) => {
-    say(dl.children[2 * i], name);
-    say(dl.children[2 * i + 1], value);
+    say(dl.children[i].firstChild, name);
+    say(dl.children[i].lastChild, value);
   });
 }
 
@@ -313,7 +352,7 @@ function showHolders(pool) {
   }
   const all = pool.holders.map((p) => {
     const h = holders.get(p.stack) || addHolder(p.stack);
-    const text = `${p.count} × ${p.place || "held"}, longest ${time(p.longest)} `;
+    const text = `${p.count} × ${p.place || "held"}, longest ${time(p.longest_ns)} `;
     if (h.text.data !== text) h.text.data = text;
     say(h.ids, p.ids.join(" ") + (p.count > p.ids.length ? " …" : ""));
     return h.details;
@@ -352,7 +391,9 @@ function arrange(box, all, end) {
   }
 }
 
-const bad = new Set(["open failed", "down", "leaked", "lost", "misused", "hung", "call failed"]);
+// What went wrong, and what operators did.
+const bad = new Set(["open failed", "down", "leaked", "lost", "misused", "unfinished", "hung", "call failed"]);
+const done = new Set(["paused", "resumed", "configured", "refresh", "revoked"]);
 
 let shownEvents = "";
 function showEvents(events) {
@@ -360,10 +401,8 @@ function showEvents(events) {
   if (now === shownEvents) return;
   shownEvents = now;
   const items = events.map((e) => {
-    const words = [e.kind, e.id, e.call, e.reason && `(${e.reason})`, e.took && time(e.took), e.count && "×" + e.count, e.err,
-      e.suppressed && `and ${e.suppressed} more before`].filter(Boolean);
-    const at = new Date(e.at);
-    const item = make("li", {}, make("time", { datetime: e.at }, at.toLocaleTimeString()), make("span", bad.has(e.kind) ? { class: "bad" } : {}, words.join(" ")));
+    const kind = bad.has(e.kind) && !(e.kind === "call failed" && e.reason) ? "bad" : done.has(e.kind) ? "note" : "";
+    const item = make("li", {}, make("time", { datetime: e.at }, clock(e.at, true)), make("span", { class: kind }, e.text));
     if (e.stack) item.append(make("details", {}, make("summary", {}, "taken at"), make("pre", {}, e.stack)));
     return item;
   });
@@ -375,12 +414,14 @@ function showPool(pool) {
   say($("name"), pool.name);
   const st = pool.stats;
   const closed = Object.entries(st.ClosedBy).filter(([, n]) => n).map(([reason, n]) => [`closed: ${reason}`, whole.format(n)]);
-  const counters = ["Leases", "Waits", "WaitsFailed", "TimedOut", "Opened", "OpenErrors", "Closed", "Detached", "Leaks", "Lost", "Misused", "Abandonments"];
-  list($("counts"), [...counters.map((name) => [words(name), whole.format(st[name])]), ...closed,
-    ["longest wait", time(st.Wait.Max)], ["longest open", time(st.Open.Max)], ["longest use", time(st.Use.Max)]]);
+  const counters = ["Leases", "Waits", "WaitsFailed", "TimedOut", "PassedOver", "Refused", "Opened", "OpenErrors", "Closed", "Detached", "Leaks", "Lost", "Misused", "Unfinished", "Abandonments"];
+  list($("counts"), [...counters.filter((name) => name in st).map((name) => [words(name), whole.format(st[name])]), ...closed,
+    ["longest wait", time(st.Wait.MaxNanoseconds)], ["longest open", time(st.Open.MaxNanoseconds)], ["longest use", time(st.Use.MaxNanoseconds)]]);
   list($("settings"), Object.entries(pool.settings).sort().map(([name, value]) => [name, String(value)]));
   showHolders(pool);
   showEvents(pool.events);
+  if (st.Paused === answered?.paused || !(performance.now() < answered?.until)) answered = null;
+  if (answered?.pool !== pool.name) $("paused").setAttribute("aria-checked", st.Paused);
   if (document.activeElement !== form.size && form.dataset.pool !== pool.name) {
     form.dataset.pool = pool.name;
     form.size.value = pool.settings.Size;
@@ -399,16 +440,48 @@ function showTrouble(all) {
 // --- actions ---
 
 const form = $("actions");
-form.addEventListener("submit", async (e) => {
-  e.preventDefault();
-  const body = new URLSearchParams({ pool: chosen(), do: e.submitter.value, size: form.size.value });
-  const output = form.querySelector("output");
+let answered = null; // what an action made of the switch: the stream may still bring what was before it
+const results = { resize: "resized", pause: "paused", resume: "resumed", refresh: "refresh has begun" };
+
+async function act(what, pool = chosen()) {
+  let result, ok = false;
   try {
-    const answer = await fetch("action", { method: "POST", body });
-    say(output, answer.ok ? "done" : await answer.text());
+    const answer = await fetch("action", { method: "POST", body: new URLSearchParams({ pool, do: what, size: form.size.value }) });
+    ok = answer.ok;
+    result = ok ? results[what] : await answer.text();
   } catch (err) {
-    say(output, String(err));
+    result = String(err);
   }
+  if (pool !== chosen()) return; // another one was chosen meanwhile
+  const output = form.querySelector("output");
+  output.classList.toggle("bad", !ok);
+  say(output, result);
+  if (ok && (what === "pause" || what === "resume")) {
+    answered = { pool, paused: what === "pause", until: performance.now() + 3000 };
+    $("paused").setAttribute("aria-checked", answered.paused);
+  }
+}
+
+form.addEventListener("submit", (e) => {
+  e.preventDefault();
+  act(e.submitter.value);
+});
+
+// To pause is confirmed, to resume is not.
+const confirm = $("confirm");
+$("paused").addEventListener("click", () => {
+  if ($("paused").getAttribute("aria-checked") === "true") {
+    act("resume");
+    return;
+  }
+  confirm.dataset.pool = chosen();
+  say($("confirm-title"), `Pause ${chosen()}?`);
+  confirm.showModal();
+});
+$("cancel").addEventListener("click", () => confirm.close());
+$("pause").addEventListener("click", () => {
+  confirm.close();
+  act("pause", confirm.dataset.pool);
 });
 
 // --- live ---
@@ -469,6 +542,8 @@ showLegend();
 makeCharts();
 connect();
 addEventListener("hashchange", () => {
+  confirm.close();
+  say(form.querySelector("output"), "");
   connect();
   if (chosen()) $("detail").focus();
 });
@@ -481,4 +556,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   showLegend();
   rows.forEach(draw);
 });
-addEventListener("resize", () => rows.forEach(draw));
+addEventListener("resize", () => {
+  rows.forEach(draw);
+  showCharts();
+});

@@ -1,26 +1,31 @@
-package pools
+//lint:file-ignore ST1005 Settings is a name
+
+package main
 
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/utopia-go/pools"
 )
 
-// UnmarshalJSON sets the fields of s that data names and leaves the others
-// unchanged, so a file needs only the fields that differ:
+// decode sets the fields of s that data names and leaves the others unchanged, so
+// a file needs only the fields that differ:
 //
 //	{"Size": 20, "IdleTimeout": "90s", "MaxLifetime": "Never", "MaxWaiting": "NoLimit"}
 //
 // Durations are strings that [time.ParseDuration] accepts, or "Never" or
-// "Always". Counts are numbers or "NoLimit". Lost is "LostClose" or
-// "LostReport". Names and words are case-insensitive. UnmarshalJSON reports
-// all faults in one error, which names the fields, and then leaves s
-// unchanged. JSON cannot set a Logger.
-func (s *Settings) UnmarshalJSON(data []byte) error {
+// "Always". Counts are numbers or "NoLimit", for MaxWaiting also "NoQueue". Names
+// and words are case-insensitive. decode reports all faults in one error, which
+// names the fields, and then leaves s unchanged. JSON cannot set the Logger and the
+// Observer.
+func decode(data []byte, s *pools.Settings) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return err
@@ -31,11 +36,11 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		field, ok := v.Type().FieldByNameFunc(func(n string) bool { return strings.EqualFold(n, name) })
 		if !ok || field.Tag.Get("json") == "-" {
-			faults = append(faults, fieldError("Settings."+name, "is not a setting that JSON can set; see pools.Settings for the names"))
+			faults = append(faults, fmt.Errorf("Settings.%s: is not a setting that JSON can set; see pools.Settings for the names", name))
 			continue
 		}
 		if err := fromJSON(v.FieldByIndex(field.Index), fields[name]); err != nil {
-			faults = append(faults, fieldError("Settings."+field.Name, "is %s; %w", fields[name], err))
+			faults = append(faults, fmt.Errorf("Settings.%s: is %s; %w", field.Name, fields[name], err))
 		}
 	}
 	if err := errors.Join(faults...); err != nil {
@@ -47,15 +52,13 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 
 // words are the names that JSON may use in place of a value.
 var words = map[reflect.Type]map[string]int64{
-	reflect.TypeFor[time.Duration](): {"Never": int64(Never), "Always": int64(Always)},
-	reflect.TypeFor[int]():           {"NoLimit": int64(NoLimit)},
-	reflect.TypeFor[LostPolicy]():    {"LostClose": int64(LostClose), "LostReport": int64(LostReport)},
+	reflect.TypeFor[time.Duration](): {"Never": int64(pools.Never), "Always": int64(pools.Always)},
+	reflect.TypeFor[int]():           {"NoLimit": int64(pools.NoLimit), "NoQueue": int64(pools.NoQueue)},
 }
 
 var remedies = map[reflect.Type]string{
 	reflect.TypeFor[time.Duration](): `give a string such as "5s" or "1h30m", or "Never" or "Always"`,
-	reflect.TypeFor[int]():           `give a whole number or "NoLimit"`,
-	reflect.TypeFor[LostPolicy]():    `give "LostClose" or "LostReport"`,
+	reflect.TypeFor[int]():           `give a whole number, or "NoLimit", or for MaxWaiting "NoQueue"`,
 	reflect.TypeFor[bool]():          "give true or false",
 }
 
@@ -84,25 +87,4 @@ func fromJSON(field reflect.Value, data json.RawMessage) error {
 		return nil
 	}
 	return remedy
-}
-
-// MarshalJSON writes s in the format that UnmarshalJSON reads, without the
-// Logger.
-func (s Settings) MarshalJSON() ([]byte, error) {
-	fields := map[string]any{}
-	for field, value := range reflect.ValueOf(s).Fields() {
-		if field.Tag.Get("json") == "-" {
-			continue
-		}
-		fields[field.Name] = value.Interface()
-		if d, ok := value.Interface().(time.Duration); ok {
-			fields[field.Name] = d.String()
-		}
-		for word, is := range words[field.Type] {
-			if value.Int() == is {
-				fields[field.Name] = word
-			}
-		}
-	}
-	return json.Marshal(fields)
 }

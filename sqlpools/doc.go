@@ -1,0 +1,128 @@
+// Package sqlpools puts a [pools.Pool] under a [sql.DB]: one line more, and
+// everything that uses the *sql.DB, an ORM too, waits in FIFO order and with a
+// timeout, is served by a pool that survives overload and outages, and can be
+// looked into, refreshed, paused and drained.
+//
+//	db, pool, err := sqlpools.OpenDB("orders", connector, pools.Settings{Size: 10}, sqlpools.Options{})
+//	db, pool, err := sqlpools.Open("orders", "mysql", dsn, pools.Settings{Size: 10}, sqlpools.Options{})
+//
+// # How it works
+//
+// The *sql.DB gets a [driver.Connector] whose Connect pops and whose connections'
+// Close pushes. It keeps no connection itself: after each use, which for it is the
+// whole life of a connection, it closes the connection, and so gives it back.
+//
+//   - A connection whose driver says [driver.ErrBadConn], or that it is not valid
+//     ([driver.Validator]), is closed and the other idle ones are checked before they
+//     are lent again. A driver without a Validator cannot say so: its connections are
+//     closed after the errors of [pools.Breaks], too.
+//   - The driver's ResetSession is called before a connection is used again, as
+//     database/sql does. It may cost a round trip; that is the driver's choice.
+//   - An idle connection is checked by the driver's Ping after Settings.CheckAfter.
+//   - Errors of Connect are [pools.PopError]s. database/sql does not try again after
+//     them, even if the server's own error was a driver.ErrBadConn.
+//   - db.Close closes the pool, and waits for holders up to 30 s; use the pool's Close
+//     first if you want another deadline.
+//
+// # Transactions
+//
+// A transaction that was begun by a statement (BEGIN, START TRANSACTION) and not ended
+// by one (COMMIT, ROLLBACK, END) is rolled back before the next user gets the
+// connection; database/sql alone hands it on. It is logged, counted in
+// Stats().Unfinished and told as [pools.EventUnfinished]. Statements are recognised by their first word, so a
+// transaction that begins otherwise (autocommit off) needs Options.Clean. A *sql.Tx
+// holds its connection until it ends, and Close of its *sql.Conn waits for that: one
+// that is forgotten is a leak ([pools.Settings].LeakAfter).
+//
+// When the ctx of a *sql.Tx ends, database/sql rolls it back. MySQL's driver keeps the
+// connection if no statement was running; pgx does not, and lib/pq mostly does not.
+//
+// # What one user leaves for the next
+//
+// "left": the next user of the connection finds it. With [CleanMariaDB] or
+// [CleanPostgres] as Options.Clean, which take one round trip each in the background:
+//
+//	MariaDB 10.11.19, go-sql-driver/mysql v1.10.1   without   with Clean
+//	BEGIN, START TRANSACTION                        ended     ended
+//	autocommit = 0, and an open transaction by it   left      ended
+//	user variables, GET_LOCK, LOCK TABLES           left      ended
+//	temporary tables, PREPARE, USE                  left      left
+//	SET of sql_mode, time_zone, isolation level     left      left
+//
+//	PostgreSQL 15.18, pgx v5.13.0 or lib/pq v1.12.3
+//	BEGIN, START TRANSACTION, also after an error   ended     ended
+//	SET (search_path too), SET ROLE                 left      ended
+//	temporary tables, WITH HOLD, lastval            left      ended
+//	advisory locks, LISTEN                          left      ended
+//	PREPARE                                         left      left
+//
+//	SQLite, modernc.org/sqlite v1.62.0
+//	BEGIN                                           ended
+//	SAVEPOINT outside of a transaction              left
+//	PRAGMA, temporary tables, ATTACH                left
+//
+// # Prepared statements
+//
+// Each connection keeps the statements that were prepared on it (Options.Statements),
+// the least recently used ones go. That serves db.Prepare, whose statements
+// database/sql prepares anew on each connection that it opens, and also queries with
+// arguments of drivers that prepare each of them, such as MySQL's. After an error a
+// statement is not kept. When the server has forgotten a statement (SQLSTATE 26000,
+// MySQL's error 1243), or its columns have changed (SQLSTATE 0A000), it is prepared and
+// run once more; in a transaction PostgreSQL refuses that.
+//
+// # Connections that the server has ended
+//
+// MySQL's driver looks at the socket before each use, so nobody gets an error when the
+// server has ended idle connections. pgx pings only what was idle for a second, and
+// lib/pq does not look: the users that meet such a connection at the same moment get an
+// error, and then the other idle connections are checked. (Without this package each
+// of pgx's connections costs an error.) Settings.CheckAfter Always
+// avoids these errors, at one round trip for each use.
+//
+// # Interrupting
+//
+// [pools.Pool.RevokeAll] ends statements that run if Options.Abort closes the network
+// connection below the driver's. pgx leads to it:
+//
+//	conn.(*stdlib.Conn).Conn().PgConn().Conn().Close()
+//
+// For other drivers, wrap the connector: its Connect passes a ctx with a place for the
+// network connection, and your dialer (mysql.Config.DialFunc, pq.Connector.Dialer)
+// fills it. The server may go on with the statement.
+//
+// # SQLite
+//
+// Each connection to ":memory:" is a database of its own, which ends with it: set Size
+// to 1, and MaxLifetime and IdleTimeout to [pools.Never]. A Refresh ends it, too.
+//
+// A file has one writer at a time; a second one gets SQLITE_BUSY at once. Set Size to 1,
+// so that users wait in the pool, or let them wait in SQLite with
+// "?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_txlock=immediate". Without
+// _txlock=immediate a transaction that reads and then writes still gets SQLITE_BUSY
+// when another one wrote in between.
+//
+// # What to set, and what not
+//
+// The pool has Size, lifetimes and waiting. Of the *sql.DB's own settings,
+// SetMaxIdleConns, SetConnMaxIdleTime and SetConnMaxLifetime do nothing.
+// SetMaxOpenConns makes callers wait in database/sql before they wait here: those are
+// served by one goroutine of database/sql, one after the other and without their ctx,
+// so that one that waits for the pool holds up all others, for up to
+// Settings.WaitTimeout. Leave it at 0, and set Size.
+//
+// db.Stats counts each use as a connection: OpenConnections and InUse are the
+// connections in use, Idle is 0, and MaxOpenConnections, WaitCount, WaitDuration and
+// the closed ones mean nothing. Use the pool's Stats.
+//
+// # The driver's own connection
+//
+// What [sql.Conn.Raw] passes to its function is this package's. [Raw] and [Unwrap]
+// reach the driver's.
+//
+// # Cost
+//
+// Two to three microseconds and seven allocations a query, most of them database/sql's,
+// which makes a connection of its own for each use (BenchmarkExec). The functions of
+// this package are safe for concurrent use.
+package sqlpools
