@@ -206,7 +206,7 @@ func NewCloser(o Options) (connector pools.Connector[*Channel], closer func(ctx 
 		Close: func(ctx context.Context, ch *Channel) error { return ch.close(ctx) },
 		Check: func(ctx context.Context, ch *Channel) error { return ch.within(ctx, ch.ask) },
 		Peek: func(ch *Channel) error {
-			if ch.IsClosed() {
+			if ch.ended() {
 				return amqp.ErrClosed
 			}
 			return nil
@@ -215,7 +215,7 @@ func NewCloser(o Options) (connector pools.Connector[*Channel], closer func(ctx 
 		Dirty: func(ch *Channel) bool { return ch.dirty() },
 		Broken: func(ch *Channel, err error) bool {
 			_, closed := errors.AsType[*amqp.Error](err)
-			broken := closed || pools.Breaks(err) || ch.IsClosed() || ch.changed.Load()
+			broken := closed || pools.Breaks(err) || ch.ended() || ch.changed.Load()
 			if broken {
 				ch.broken.Store(true)
 			}

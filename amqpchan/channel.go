@@ -40,6 +40,12 @@ type Channel struct {
 	latest     *amqp.DeferredConfirmation
 }
 
+// ended reports whether the channel or its connection has ended. The client
+// closes the channels of a connection that has ended one after the other.
+func (ch *Channel) ended() bool {
+	return ch.IsClosed() || ch.connection.conn.IsClosed()
+}
+
 // dirty reports whether the server may yet close the channel for something
 // that its user has sent. It takes everything in order, so when it has confirmed
 // the last message, that holds for all before.
@@ -85,7 +91,7 @@ func (ch *Channel) Close() error {
 // If the channel is as good as new, the pool wants it no more. When that was the last
 // one, the connections go too, and are waited for until ctx ends.
 func (ch *Channel) close(ctx context.Context) error {
-	unwanted := !ch.IsClosed() && !ch.changed.Load() && !ch.broken.Load()
+	unwanted := !ch.ended() && !ch.changed.Load() && !ch.broken.Load()
 	done, gone := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(gone)

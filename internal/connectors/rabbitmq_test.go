@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,7 @@ func TestRabbitMQ(t *testing.T) {
 		seesEnd(t, amqpchan.New(amqpchan.Options{URL: "amqp://guest:guest@" + p.Address}),
 			func(ch *amqpchan.Channel) error { return passive(t.Context(), ch) }, p.Cut)
 	})
+	t.Run("peek, many channels", func(t *testing.T) { rabbitPeeks(t, e) })
 	t.Run("a login that panics", func(t *testing.T) { rabbitPanics(t, "amqp://guest:guest@"+e.Address) })
 }
 
@@ -116,6 +118,39 @@ func messages(t *testing.T, e *engine.Engine) int {
 		t.Fatal(err)
 	}
 	return q.Messages
+}
+
+// rabbitPeeks has a connection end that many channels share. The client closes them
+// one after the other; Peek must not call a channel good after another one has
+// been seen to end.
+func rabbitPeeks(t *testing.T, e *engine.Engine) {
+	p := before(t, e)
+	connector := amqpchan.New(amqpchan.Options{URL: "amqp://guest:guest@" + p.Address})
+	for range 20 {
+		channels := make([]*amqpchan.Channel, 100) // Options.PerConnection
+		for i := range channels {
+			ch, err := connector.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			channels[i] = ch
+		}
+		p.Cut()
+		ended := func(ch *amqpchan.Channel) bool { return connector.Peek(ch) != nil }
+		for end := time.Now().Add(5 * time.Second); !slices.ContainsFunc(channels, ended); {
+			if time.Now().After(end) {
+				t.Fatal("the end is not seen")
+			}
+		}
+		for i, ch := range channels {
+			if !ended(ch) {
+				t.Fatalf("channel %d is good, though its connection has ended", i)
+			}
+		}
+		for _, ch := range channels {
+			_ = connector.Close(t.Context(), ch)
+		}
+	}
 }
 
 func rabbitNextUser(t *testing.T, url string) {
