@@ -68,16 +68,21 @@ func (f *fake) asked(what string) (n int) {
 	return n
 }
 
-// Whatever the *sql.DB is told, it keeps no connection and hands none on.
+// Whatever the *sql.DB is told, it keeps no connection of the pool's. What it keeps are
+// logical ones, and with SetMaxOpenConns not even those.
 func TestTheDBKeepsNone(t *testing.T) {
-	for name, set := range map[string]func(*sql.DB){
-		"nothing":         func(*sql.DB) {},
-		"SetMaxIdleConns": func(db *sql.DB) { db.SetMaxIdleConns(10) },
-		"SetMaxOpenConns": func(db *sql.DB) { db.SetMaxIdleConns(10); db.SetMaxOpenConns(1) },
+	for name, test := range map[string]struct {
+		set  func(*sql.DB)
+		idle int
+	}{
+		"nothing":         {func(*sql.DB) {}, 2},
+		"SetMaxIdleConns": {func(db *sql.DB) { db.SetMaxIdleConns(1) }, 1},
+		"without":         {func(db *sql.DB) { db.SetMaxIdleConns(-1) }, 0},
+		"SetMaxOpenConns": {func(db *sql.DB) { db.SetMaxIdleConns(10); db.SetMaxOpenConns(1) }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			scenario(t, pools.Settings{Size: 2}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], _ *fake) {
-				set(db)
+				test.set(db)
 				a, err := db.Conn(t.Context())
 				must(t, err)
 				got := make(chan error)
@@ -89,7 +94,7 @@ func TestTheDBKeepsNone(t *testing.T) {
 				must(t, a.Close())
 				must(t, <-got)
 				synctest.Wait()
-				if st, held := db.Stats(), pool.Stats().Held; st.Idle != 0 || st.OpenConnections != 0 || held != 0 {
+				if st, held := db.Stats(), pool.Stats().Held; st.Idle != test.idle || st.OpenConnections != test.idle || held != 0 {
 					t.Errorf("%+v; %d are held", st, held)
 				}
 			})

@@ -3,12 +3,14 @@
 package sqlpools
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/utopia-go/pools"
 )
@@ -78,28 +80,70 @@ func OpenDB(name string, c driver.Connector, settings pools.Settings, options Op
 	if err != nil {
 		return nil, nil, err
 	}
-	db := sql.OpenDB(&connector{c, pool})
-	db.SetMaxIdleConns(-1) // an idle connection is the pool's
-	return db, pool, nil
+	below := &connector{Connector: c, pool: pool, keeps: settings.Size}
+	below.db = sql.OpenDB(below)
+	below.db.SetMaxIdleConns(below.keeps)
+	return below.db, pool, nil
 }
 
 // connector is what the *sql.DB has.
 type connector struct {
 	driver.Connector
-	pool *pools.Pool[driver.Conn]
+	pool    *pools.Pool[driver.Conn]
+	db      *sql.DB
+	keeps   int         // logical connections that the *sql.DB keeps, which hold none of the pool's
+	limited atomic.Bool // by SetMaxOpenConns, when Connect last looked
+	shared  atomic.Bool // it has been limited: some Connects are database/sql's own
 }
 
-// Connect pops. database/sql calls ResetSession when it takes one of its own idle
-// connections; these are ours.
+// Connect is called when there is no idle logical connection, or none that finds an
+// idle connection in the pool.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	limited := c.isLimited()
+	if limited {
+		c.shared.Store(true)
+	}
+	if c.limited.Swap(limited) != limited {
+		// With SetMaxOpenConns, database/sql's own goroutine calls Connect for those
+		// that wait. When they have left it would keep what it has got.
+		c.db.SetMaxIdleConns(map[bool]int{true: -1, false: c.keeps}[limited])
+	}
+	p, conn, err := c.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newLogical(logical{c: c, ctx: ctx, p: p, conn: conn, spare: c.shared.Load()}), nil
+}
+
+// isLimited reports whether SetMaxOpenConns is set. It locks the *sql.DB, which locks a
+// connection under that only if nobody uses it.
+func (c *connector) isLimited() bool { return c.db.Stats().MaxOpenConnections > 0 }
+
+// take pops. database/sql calls the driver's ResetSession when it takes one of its own
+// idle connections; these are ours.
+func (c *connector) take(ctx context.Context) (*physical, pools.Conn[driver.Conn], error) {
 	for { // a connection that is bad goes, so at most as often as there are some
 		conn, err := c.pool.Pop(ctx)
 		if err != nil {
-			return nil, hide(err)
+			return nil, conn, hide(err)
 		}
 		p := conn.Resource().(*physical)
 		if p.resetSession(ctx, conn) {
-			return lend(p, conn), nil
+			return p, conn, nil
+		}
+	}
+}
+
+// tryTake is take without waiting.
+func (c *connector) tryTake(ctx context.Context) (*physical, pools.Conn[driver.Conn], bool) {
+	for {
+		conn, ok := c.pool.TryPop()
+		if !ok {
+			return nil, conn, false
+		}
+		p := conn.Resource().(*physical)
+		if p.resetSession(ctx, conn) {
+			return p, conn, true
 		}
 	}
 }
@@ -137,6 +181,11 @@ func Raw(conn *sql.Conn, f func(conn driver.Conn) error) error {
 		if !ok {
 			return fmt.Errorf("sqlpools: Raw: a %T is no connection", c)
 		}
+		if c, ok := c.(interface{ use() (*physical, error) }); ok {
+			if _, err := c.use(); err != nil {
+				return err
+			}
+		}
 		return f(Unwrap(own))
 	})
 }
@@ -145,7 +194,7 @@ func Raw(conn *sql.Conn, f func(conn driver.Conn) error) error {
 // of the pool, or of [sql.Conn.Raw]. Any other it returns as it is.
 func Unwrap(conn driver.Conn) driver.Conn {
 	if c, ok := conn.(interface{ below() driver.Conn }); ok {
-		return c.below()
+		return cmp.Or(c.below(), conn)
 	}
 	return conn
 }

@@ -32,7 +32,14 @@ func (p *physical) below() driver.Conn { return p.raw }
 // It is a driver.Conn for who uses the pool without a *sql.DB.
 func (p *physical) Prepare(query string) (driver.Stmt, error) { return p.raw.Prepare(query) }
 func (p *physical) Begin() (driver.Tx, error)                 { return p.raw.Begin() }
-func (p *physical) Close() error                              { return p.raw.Close() }
+func (p *physical) Close() error                              { return p.close(context.Background()) }
+
+// close closes the statements first, as database/sql does: some drivers would leak
+// them. It leaves the rest to the driver after the first that fails.
+func (p *physical) close(ctx context.Context) error {
+	err := p.statements.close(ctx)
+	return errors.Join(err, p.raw.Close())
+}
 
 var errLeftOpen = errors.New("sqlpools: a transaction was left open; commit it or roll it back before the connection is closed")
 
@@ -46,7 +53,7 @@ func below(c driver.Connector, o Options) pools.Connector[driver.Conn] {
 			}
 			return newPhysical(raw, o), nil
 		},
-		Close: func(_ context.Context, conn driver.Conn) error { return conn.Close() },
+		Close: func(ctx context.Context, conn driver.Conn) error { return conn.(*physical).close(ctx) },
 		Check: func(ctx context.Context, conn driver.Conn) error { return conn.(*physical).check(ctx) },
 		Peek: func(conn driver.Conn) error {
 			if !conn.(*physical).valid() {

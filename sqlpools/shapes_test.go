@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ type core struct {
 	log   []string
 	shape *shape
 	bad   bool
+
+	unprepared *error // what Prepare says
 }
 
 func (c *core) say(format string, args ...any) {
@@ -41,6 +44,8 @@ func (c *core) answer(query string) error {
 		return driver.ErrSkip
 	case strings.Contains(query, "fails"):
 		return errors.New("it fails")
+	case strings.Contains(query, "times out"):
+		return os.ErrDeadlineExceeded
 	case strings.Contains(query, "bad"):
 		c.bad = true
 		return driver.ErrBadConn
@@ -66,6 +71,9 @@ func (c base) Prepare(query string) (driver.Stmt, error) {
 	c.say("prepare %s", query)
 	if strings.Contains(query, "unprepared") {
 		return nil, c.answer(query)
+	}
+	if c.unprepared != nil && *c.unprepared != nil {
+		return nil, *c.unprepared
 	}
 	return c.shape.stmt(&coreStmt{c.core, query}), nil
 }
@@ -300,6 +308,8 @@ type fake struct {
 	mu    sync.Mutex
 	made  []*core
 	fail  error
+
+	unprepared error // what Prepare says
 }
 
 func (f *fake) Connect(context.Context) (driver.Conn, error) {
@@ -308,7 +318,7 @@ func (f *fake) Connect(context.Context) (driver.Conn, error) {
 	if f.fail != nil {
 		return nil, f.fail
 	}
-	c := &core{shape: f.shape}
+	c := &core{shape: f.shape, unprepared: &f.unprepared}
 	f.made = append(f.made, c)
 	return f.shape.conn(c), nil
 }

@@ -1,6 +1,9 @@
 package sqlpools
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // ran notes whether a statement that succeeded has begun a transaction or ended one.
 // It goes by the first words of each statement in the text.
@@ -45,8 +48,17 @@ func (p *physical) failed(query string) {
 	}
 }
 
+// words are those that matter, by themselves: a lookup makes no copy.
+var words = func() map[string]string {
+	all := map[string]string{}
+	for word := range strings.FieldsSeq("BEGIN START COMMIT END ROLLBACK ABORT TRAN TRANSACTION WORK DEFERRED IMMEDIATE EXCLUSIVE CONCURRENT ISOLATION READ TO AND CHAIN") {
+		all[word] = word
+	}
+	return all
+}()
+
 // firstWord returns the first word of a statement in upper case, after comments, and
-// what comes after it. A word that is too long to matter is "-".
+// what comes after it. A word that does not matter is "-".
 func firstWord(text string) (word, rest string) {
 	for {
 		text = strings.TrimLeft(text, " \t\r\n(")
@@ -62,9 +74,16 @@ func firstWord(text string) (word, rest string) {
 		if end < 0 {
 			end = len(text)
 		}
-		if end > len("TRANSACTION") || end == 0 && text != "" {
+		if text == "" {
+			return "", ""
+		}
+		var upper [len("TRANSACTION")]byte
+		if end > len(upper) || end == 0 {
 			return "-", ""
 		}
-		return strings.ToUpper(text[:end]), text[end:]
+		for i := range end {
+			upper[i] = text[i] &^ ('a' - 'A')
+		}
+		return cmp.Or(words[string(upper[:end])], "-"), text[end:]
 	}
 }

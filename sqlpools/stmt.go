@@ -3,10 +3,12 @@
 package sqlpools
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"database/sql/driver"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -73,10 +75,51 @@ func (s *statements) give(k *kept) error {
 	return oldest.raw.Close()
 }
 
-// stmt is a statement as a *sql.DB has it, from PrepareContext to Close.
+// close closes them all, until one cannot be closed or ctx has ended.
+func (s *statements) close(ctx context.Context) error {
+	for e := s.order.Front(); e != nil && ctx.Err() == nil; e = e.Next() {
+		if err := e.Value.(*kept).raw.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stmt is a statement as a *sql.DB has it, from PrepareContext to Close. One of a
+// *sql.Stmt outlives the use in which it was prepared: in the next use of its logical
+// connection, the connection that this then holds has one with the same text, or
+// prepares it.
 type stmt struct {
-	l *lease
-	k *kept
+	l     *logical
+	query string
+	k     *kept // of the use
+	use   int   // which
+	fault error // why there is none in this use
+}
+
+// take takes a statement of the connection.
+func (s *stmt) take(ctx context.Context, p *physical) error {
+	s.use = s.l.uses
+	s.k, s.fault = p.statements.take(ctx, p.raw, s.query)
+	s.l.note(p, s.fault)
+	if s.fault == nil {
+		s.l.taken = append(s.l.taken, s.k)
+	}
+	return s.fault
+}
+
+// below returns the connection and its statement. The methods that have no ctx, which
+// database/sql calls first, wait with that of the use.
+func (s *stmt) below(ctx context.Context) (*physical, *kept, error) {
+	p, err := s.l.use()
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.use == s.l.uses {
+		return p, s.k, s.fault
+	}
+	err = s.take(cmp.Or(ctx, s.l.ctx), p)
+	return p, s.k, err
 }
 
 // convertingStmt is for drivers whose statements convert their arguments: with
@@ -84,22 +127,43 @@ type stmt struct {
 type convertingStmt struct{ stmt }
 
 func (s *convertingStmt) ColumnConverter(i int) driver.ValueConverter {
-	return s.k.raw.(driver.ColumnConverter).ColumnConverter(i)
+	if _, k, err := s.below(nil); err == nil {
+		if c, ok := k.raw.(driver.ColumnConverter); ok {
+			return c.ColumnConverter(i)
+		}
+	}
+	return driver.DefaultParameterConverter
 }
 
 // CheckNamedValue asks the statement, or else the connection.
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
-	if c, ok := s.k.raw.(driver.NamedValueChecker); ok {
-		return c.CheckNamedValue(v)
+	if _, k, err := s.below(nil); err == nil {
+		if c, ok := k.raw.(driver.NamedValueChecker); ok {
+			return c.CheckNamedValue(v)
+		}
 	}
 	return s.l.CheckNamedValue(v)
 }
 
-func (s *stmt) NumInput() int { return s.k.raw.NumInput() }
+// NumInput is -1, which means unknown, when there is no statement: then its use says
+// why.
+func (s *stmt) NumInput() int {
+	_, k, err := s.below(nil)
+	if err != nil {
+		return -1
+	}
+	return k.raw.NumInput()
+}
 
+// Close gives the statement back. After a use, that has been done.
 func (s *stmt) Close() error {
+	if s.use != s.l.uses || s.k == nil || s.l.p == nil {
+		return nil
+	}
+	s.l.taken = slices.DeleteFunc(s.l.taken, func(k *kept) bool { return k == s.k })
 	err := s.l.p.statements.give(s.k)
-	s.l.note(err)
+	s.k = nil
+	s.l.noteClosed(s.l.p, err)
 	return err
 }
 
@@ -120,16 +184,16 @@ func named(args []driver.Value) []driver.NamedValue {
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (result driver.Result, err error) {
-	err = s.run(ctx, func() error {
-		result, err = execStmt(ctx, s.k.raw, args)
+	err = s.run(ctx, func(raw driver.Stmt) error {
+		result, err = execStmt(ctx, raw, args)
 		return err
 	})
 	return result, err
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows driver.Rows, err error) {
-	err = s.run(ctx, func() error {
-		rows, err = queryStmt(ctx, s.k.raw, args)
+	err = s.run(ctx, func(raw driver.Stmt) error {
+		rows, err = queryStmt(ctx, raw, args)
 		return err
 	})
 	return rows, err
@@ -137,22 +201,26 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows
 
 // run runs a statement, and once more, prepared anew, if the server has forgotten it
 // since an earlier use.
-func (s *stmt) run(ctx context.Context, do func() error) error {
-	err := do()
-	if err != nil && s.k.again && forgotten(err) {
-		_ = s.k.raw.Close()
-		own, prepareErr := prepare(ctx, s.l.p.raw, s.k.query)
+func (s *stmt) run(ctx context.Context, do func(raw driver.Stmt) error) error {
+	p, k, err := s.below(ctx)
+	if err != nil {
+		return err
+	}
+	err = do(k.raw)
+	if err != nil && k.again && forgotten(err) {
+		_ = k.raw.Close()
+		own, prepareErr := prepare(ctx, p.raw, k.query)
 		if prepareErr == nil {
-			s.k.raw, s.k.again = own, false
-			err = do()
+			k.raw, k.again = own, false
+			err = do(own)
 		}
 	}
-	s.l.note(err)
+	s.l.note(p, err)
 	if err != nil {
-		s.k.failed = true
-		s.l.p.failed(s.k.query)
+		k.failed = true
+		p.failed(k.query)
 	} else {
-		s.l.p.ran(s.k.query)
+		p.ran(k.query)
 	}
 	return err
 }

@@ -1,0 +1,275 @@
+package sqlpools_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/utopia-go/pools"
+	"github.com/utopia-go/pools/sqlpools"
+)
+
+// A logical connection has another one of the pool's in each use. A statement of
+// db.Prepare goes with that: it is prepared once on each.
+func TestStatementOfManyConnections(t *testing.T) {
+	shaped(t, "ctx", pools.Settings{Size: 3}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], below *fake) {
+		s, err := db.PrepareContext(t.Context(), "x ?")
+		must(t, err)
+		use := func() {
+			t.Helper()
+			_, err := s.ExecContext(t.Context(), 1)
+			must(t, err)
+		}
+		for range 3 {
+			use()
+			var held []pools.Conn[driver.Conn]
+			for range 2 { // so that the next one gets another connection
+				conn, err := pool.Pop(t.Context())
+				must(t, err)
+				held = append(held, conn)
+				use()
+			}
+			for _, conn := range held {
+				must(t, conn.Push())
+			}
+		}
+		if p, n := below.asked("prepare x ?"), len(below.made); n != 3 || p != 3 {
+			t.Errorf("%d connections, prepared %d times", n, p)
+		}
+		must(t, pool.Refresh(t.Context(), 0))
+		synctest.Wait()
+		use()
+		if p, c := below.asked("prepare x ?"), below.asked("close x ?"); p != 4 || c != 3 { // of the three that were closed
+			t.Errorf("after a Refresh: prepared %d times, closed %d times", p, c)
+		}
+		must(t, s.Close())
+		_, err = db.ExecContext(t.Context(), "x ?", 1)
+		must(t, err)
+		if p, c := below.asked("prepare x ?"), below.asked("close x ?"); p != 4 || c != 3 {
+			t.Errorf("it is not kept: prepared %d times, closed %d times", p, c)
+		}
+	})
+}
+
+// When a statement cannot be prepared on the connection of a later use, that use says
+// so, whatever arguments it has.
+func TestStatementThatCannotBePreparedAgain(t *testing.T) {
+	for _, stmt := range []string{"nothing", "all", "converter", "checker"} {
+		t.Run(stmt, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				below := &fake{shape: find(t, "ctx", stmt)}
+				db, pool, err := sqlpools.OpenDB("db", below, pools.Settings{Size: 2}, sqlpools.Options{})
+				must(t, err)
+				defer db.Close()
+				s, err := db.PrepareContext(t.Context(), "x ?")
+				must(t, err)
+				conn, err := pool.Pop(t.Context())
+				must(t, err)
+				gone := errors.New("the table has gone")
+				below.unprepared = gone
+				for range 2 {
+					if _, err := s.ExecContext(t.Context(), 1); !errors.Is(err, gone) {
+						t.Error(err)
+					}
+					if _, err := s.QueryContext(t.Context(), 1, 2, 3); !errors.Is(err, gone) {
+						t.Error(err)
+					}
+				}
+				below.unprepared = nil
+				if _, err := s.ExecContext(t.Context(), 1); err != nil {
+					t.Error(err)
+				}
+				must(t, errors.Join(conn.Push(), s.Close()))
+				if st := pool.Stats(); st.Closed != 0 || st.Held != 0 {
+					t.Errorf("%+v", st)
+				}
+			})
+		})
+	}
+}
+
+// A crowd waits in the pool, in order, and nobody hears of driver.ErrBadConn, by which
+// a logical connection sends its user to wait.
+func TestCrowd(t *testing.T) {
+	for name, set := range map[string]func(*sql.DB){
+		"plain":           func(*sql.DB) {},
+		"SetMaxOpenConns": func(db *sql.DB) { db.SetMaxOpenConns(5) },
+		"lifetimes":       func(db *sql.DB) { db.SetConnMaxLifetime(time.Millisecond); db.SetConnMaxIdleTime(time.Millisecond) },
+		"changes": func(db *sql.DB) {
+			go func() {
+				for i := range 100 {
+					time.Sleep(3 * time.Millisecond)
+					db.SetMaxOpenConns(i % 4)
+					db.SetMaxIdleConns(i % 3)
+				}
+				db.SetMaxOpenConns(4)
+			}()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scenario(t, pools.Settings{Size: 3}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], below *fake) {
+				set(db)
+				s, err := db.PrepareContext(t.Context(), "x ?")
+				must(t, err)
+				var wg sync.WaitGroup
+				for i := range 30 {
+					wg.Go(func() {
+						for n := range 20 {
+							if err := one(t.Context(), db, s, i+n); err != nil {
+								t.Errorf("%d: %v", i, err)
+							}
+						}
+					})
+				}
+				wg.Go(func() { // beside the *sql.DB
+					for range 50 {
+						must(t, pool.Use(t.Context(), func(driver.Conn) error { time.Sleep(2 * time.Millisecond); return nil }))
+					}
+				})
+				wg.Wait()
+				time.Sleep(time.Second)
+				must(t, s.Close())
+				if st := pool.Stats(); st.Held != 0 || st.Closed != 0 || st.Opened > 3 {
+					t.Errorf("%d opened, %d closed, %d held", st.Opened, st.Closed, st.Held)
+				}
+				if p, n := below.asked("prepare x ?"), len(below.made); p != n {
+					t.Errorf("%d connections, prepared %d times", n, p)
+				}
+			})
+		})
+	}
+}
+
+// one is a use of some kind.
+func one(ctx context.Context, db *sql.DB, s *sql.Stmt, kind int) error {
+	pause := func() error { time.Sleep(time.Millisecond); return nil }
+	switch kind % 4 {
+	case 0:
+		_, err := db.ExecContext(ctx, "y")
+		return err
+	case 1:
+		_, err := s.ExecContext(ctx, 1)
+		return err
+	case 2:
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		_, err = tx.StmtContext(ctx, s).ExecContext(ctx, 1)
+		return errors.Join(err, pause(), tx.Commit())
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pause(), conn.PingContext(ctx), conn.Close())
+}
+
+// The error of a wait is that of the pool, also when SetMaxOpenConns comes late.
+func TestLimitThatComesLate(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, WaitTimeout: time.Second}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], _ *fake) {
+		must(t, db.PingContext(t.Context()))
+		beside, err := pool.Pop(t.Context())
+		must(t, err)
+		db.SetMaxOpenConns(1)
+		for name, use := range map[string]func() error{
+			"Ping":    func() error { return db.PingContext(t.Context()) },
+			"Exec":    func() error { _, err := db.ExecContext(t.Context(), "x"); return err },
+			"Query":   func() error { _, err := db.QueryContext(t.Context(), "x"); return err },
+			"Prepare": func() error { _, err := db.PrepareContext(t.Context(), "x"); return err },
+			"Begin":   func() error { _, err := db.BeginTx(t.Context(), nil); return err },
+			"Raw": func() error {
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					return err
+				}
+				return errors.Join(sqlpools.Raw(conn, func(driver.Conn) error { t.Error("a connection"); return nil }), conn.Close())
+			},
+		} {
+			began := time.Now()
+			if err := use(); !errors.Is(err, pools.ErrWaitTimeout) || time.Since(began) != time.Second {
+				t.Errorf("%s: after %v: %v", name, time.Since(began), err)
+			}
+			db.SetMaxOpenConns(0)
+			must(t, beside.Push())
+			must(t, db.PingContext(t.Context()))
+			beside, err = pool.Pop(t.Context())
+			must(t, err)
+			db.SetMaxOpenConns(1)
+		}
+		must(t, beside.Push())
+		must(t, db.PingContext(t.Context()))
+	})
+}
+
+// A connection that database/sql's own goroutine got for somebody who has left is given
+// back, as good as it was.
+func TestLeftWhileItOpens(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], _ *fake) {
+		db.SetMaxOpenConns(1)
+		a, err := db.Conn(t.Context())
+		must(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		got := make(chan error, 1)
+		go func() { got <- db.PingContext(ctx) }()
+		synctest.Wait()
+		beside := make(chan pools.Conn[driver.Conn], 1)
+		go func() {
+			conn, err := pool.Pop(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			beside <- conn
+		}()
+		synctest.Wait()
+		must(t, a.Close()) // the one beside has it, and the goroutine waits
+		conn := <-beside
+		cancel()
+		if err := <-got; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		must(t, conn.Push())
+		synctest.Wait()
+		if st := pool.Stats(); st.Held != 0 || st.Closed != 0 || st.Idle != 1 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// What a *sql.DB costs beside the pool: no allocation, and no logical connection for
+// each use.
+func TestAllocations(t *testing.T) {
+	allocations := func(db *sql.DB) float64 {
+		defer db.Close()
+		return testing.AllocsPerRun(1000, func() {
+			if _, err := db.ExecContext(t.Context(), "insert x"); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	db, _, err := sqlpools.OpenDB("db", quick{}, pools.Settings{Size: 10}, sqlpools.Options{})
+	must(t, err)
+	if alone, on := allocations(sql.OpenDB(quick{})), allocations(db); on > alone {
+		t.Errorf("%v allocations, %v without a pool", on, alone)
+	}
+}
+
+// The errors of a statement's end do not hide what its use has said.
+func TestErrorBeforeClose(t *testing.T) {
+	shaped(t, "query only", pools.Settings{Size: 1}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], _ *fake) {
+		if _, err := db.ExecContext(t.Context(), "times out"); err == nil || !strings.Contains(fmt.Sprint(err), "timeout") {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if st := pool.Stats(); st.Closed != 1 {
+			t.Errorf("a connection with an error of the network is kept: %+v", st)
+		}
+	})
+}
