@@ -153,7 +153,7 @@ func TestPgBouncer(t *testing.T) {
 					return pgxconn.New(pgxconn.Options{Config: config, Cleaning: pgxconn.Rollback})
 				}
 			}
-			l, err := load.New(b.Name, b.Address, kind, settings, 200*time.Millisecond, func(what string) { t.Error(what) })
+			l, err := load.New(b.Name, b.Address, kind, settings, 2*time.Second, func(what string) { t.Error(what) })
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -38,6 +38,7 @@ func restart[T comparable](t *testing.T, e *engine.Engine, kind load.Kind[T]) {
 	for _, a := range all {
 		a.warm(restartSize)
 	}
+	j := newJudge(t)
 	began := time.Now()
 	everywhere(func(a *asking[T]) { a.openLoop(each, short, time.Second) })
 	killed := time.Now()
@@ -79,10 +80,13 @@ func restart[T comparable](t *testing.T, e *engine.Engine, kind load.Kind[T]) {
 	t.Logf("figures: restart after %v, %s: %d pools are served again %v after the server's return on average, %v at worst; %.2f of the callers before, %.2f after",
 		away, e.Name, restartPools, mean.Round(10*time.Millisecond), worst.Round(10*time.Millisecond), part(before, ofBefore), part(after, ofAfter))
 	// A second on average and 2.5 at worst, and room for a caller's gap and a busy machine.
+	if worst == limit {
+		t.Errorf("a pool is not served again: %v", all[0].lastError())
+	}
 	if mean > 1500*time.Millisecond || worst > 3500*time.Millisecond {
-		t.Errorf("served again %v after the server's return on average, %v at worst; the bars are 1.5 s and 3.5 s", mean, worst)
+		j.missed("served again %v after the server's return on average, %v at worst; the bars are 1.5 s and 3.5 s", mean, worst)
 	}
 	if part(before, ofBefore) < 0.95 || part(after, ofAfter) < 0.95 {
-		t.Errorf("%d of %d are served before and %d of %d after: %v", before, ofBefore, after, ofAfter, all[0].lastError())
+		j.missed("%d of %d are served before and %d of %d after: %v", before, ofBefore, after, ofAfter, all[0].lastError())
 	}
 }
