@@ -58,9 +58,9 @@ func before(t *testing.T, e *engine.Engine) *proxy.Proxy {
 
 // await waits until is says so, which may never be.
 func await(is func() bool) error {
-	for end := time.Now().Add(2 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			return errors.New("not after two seconds")
+			return errors.New("not after half a minute")
 		}
 	}
 	return nil
@@ -81,13 +81,13 @@ func (n next[T]) run(t *testing.T, connector pools.Connector[T]) {
 			t.Fatal(err)
 		}
 		defer func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			if err := pool.Close(ctx); err != nil {
 				t.Error(err)
 			}
 		}()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_ = pool.Use(ctx, func(conn T) error { return n.first(ctx, conn) })
 		if err := pool.Use(ctx, func(conn T) error { return n.second(ctx, conn) }); err != nil {

@@ -199,7 +199,7 @@ func TestPostgresSilentAddress(t *testing.T) {
 			if name == "one name" {
 				c.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"127.0.0.2", "127.0.0.1"}, nil }
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			connector := pgxconn.New(pgxconn.Options{Config: c})
 			conn, err := connector.Open(ctx)
@@ -233,7 +233,7 @@ func TestPostgresDeferrable(t *testing.T) {
 	if err := exec("set default_transaction_isolation = serializable", "set default_transaction_read_only = on", "set default_transaction_deferrable = on")(t.Context(), conn); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := errors.Join(connector.Check(ctx, conn), connector.Reset(ctx, conn)); err != nil {
 		t.Error(err)

@@ -42,7 +42,7 @@ func poolOf(t *testing.T, o pgxconn.Options, settings pools.Settings) *pools.Poo
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := pool.Close(ctx); err != nil {
 			t.Error(err)

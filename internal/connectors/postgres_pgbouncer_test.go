@@ -245,7 +245,7 @@ func TestPostgresPgBouncerAnswers(t *testing.T) {
 			if test.change != nil {
 				test.change(c)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			_, err := pgxconn.New(pgxconn.Options{Config: c}).Open(ctx)
 			t.Logf("%T %v", err, err)

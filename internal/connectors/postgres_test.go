@@ -257,7 +257,7 @@ func TestPostgresHijacked(t *testing.T) {
 	if s := pool.Stats(); s.Opened != 2 {
 		t.Errorf("%d were opened", s.Opened)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := pool.Close(ctx); err != nil {
 		t.Error(err)

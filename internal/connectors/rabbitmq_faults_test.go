@@ -82,7 +82,7 @@ func rabbitChurn(t *testing.T, e *engine.Engine) {
 // connected waits until the server has so many connections.
 func connected(ctx context.Context, t *testing.T, e *engine.Engine, want int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err := engine.Eventually(ctx, func() error {
 		if n, err := engine.RabbitConnections(ctx, e); err != nil || n != want {
@@ -400,7 +400,7 @@ func rabbitAlarm(t *testing.T, e *engine.Engine) {
 	if err := engine.RabbitAlarm(t.Context(), e, false); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	start = time.Now()
 	if err := engine.Eventually(ctx, use); err != nil {
@@ -420,7 +420,7 @@ func raise(t *testing.T, e *engine.Engine) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := engine.RabbitAlarm(ctx, e, false); err != nil {
 			t.Error(err)
@@ -498,14 +498,14 @@ func opened(t *testing.T, o amqpchan.Options) (pools.Connector[*amqpchan.Channel
 	t.Helper()
 	o.KeepEmpty = -1
 	connector := amqpchan.New(o)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	ch, err := connector.Open(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		_ = connector.Close(ctx, ch) // the test may have ended it
 	})
@@ -545,7 +545,7 @@ func rabbitTuning(t *testing.T, e *engine.Engine) {
 		t.Errorf("heartbeat=0 makes a heartbeat of %v", h)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, small := opened(t, amqpchan.Options{URL: url, Confirm: true, Config: amqp.Config{FrameSize: 4096}})
 	q, err := small.QueueDeclare("", false, true, false, false, nil)
@@ -589,7 +589,7 @@ func rabbitHeartbeat(t *testing.T, e *engine.Engine) {
 		t.Error("with the server's heartbeat: closed as well")
 	}
 	p.Resume()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := passive(ctx, servers); err != nil {
 		t.Errorf("with the server's heartbeat: %v", err)
@@ -599,7 +599,7 @@ func rabbitHeartbeat(t *testing.T, e *engine.Engine) {
 // When a queue is deleted its consumers are told, and their channels stay; a
 // message to it is confirmed and lost; to get from it closes the channel.
 func rabbitDeletedQueue(t *testing.T, e *engine.Engine) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	o := amqpchan.Options{URL: "amqp://guest:guest@" + e.Address, Confirm: true}
 	_, consumer := opened(t, o)
@@ -652,7 +652,7 @@ func rabbitDeletedQueue(t *testing.T, e *engine.Engine) {
 // A user that cancels its consumer has a good channel, which goes with its
 // lease all the same; what it has not acknowledged comes back.
 func rabbitCancelled(t *testing.T, e *engine.Engine) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	connector, ch := opened(t, amqpchan.Options{URL: "amqp://guest:guest@" + e.Address, Confirm: true})
 	_, other := opened(t, amqpchan.Options{URL: "amqp://guest:guest@" + e.Address})

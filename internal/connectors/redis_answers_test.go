@@ -84,7 +84,7 @@ func follows(t *testing.T, replica, primary *engine.Engine) {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(primary.Address)
 	redisAdmin(t, replica, "REPLICAOF", host, port)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := engine.Eventually(ctx, func() error {
 		info, err := redis.String(redisAdmin(t, replica, "INFO", "replication"), nil)
@@ -122,7 +122,7 @@ func TestRedisFailover(t *testing.T) {
 		"FAILOVER": func(t *testing.T, s *service, old, now *engine.Engine) {
 			h, p := host(now)
 			redisAdmin(t, old, "FAILOVER", "TO", h, p)
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := engine.Eventually(ctx, func() error {
 				role, err := redis.Values(redisAdmin(t, now, "ROLE"), nil)
@@ -147,7 +147,7 @@ func TestRedisFailover(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() {
-				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				defer cancel()
 				if err := pool.Close(ctx); err != nil {
 					t.Error(err)
@@ -159,7 +159,7 @@ func TestRedisFailover(t *testing.T) {
 				for range users {
 					all.Go(func() {
 						for ctx.Err() == nil {
-							within, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+							within, cancel := context.WithTimeout(context.Background(), time.Minute)
 							err := pool.Use(within, func(c *redisconn.Conn) error {
 								_, err := c.DoContext(within, "INCR", "n")
 								return err
@@ -344,7 +344,7 @@ func TestRedisBusy(t *testing.T) {
 	defer script.Close()
 	done := make(chan error, 1)
 	go func() { _, err := script.Do("EVAL", "while true do end", 0); done <- err }()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	// The first is checked, the second opened, and the third has been reset.
 	for _, command := range [][]string{{"GET", "x"}, {"GET", "x"}, {"SCRIPT", "KILL"}} {
@@ -390,7 +390,7 @@ func TestRedisReadTimeout(t *testing.T) {
 		t.Cleanup(func() { connector.Close(context.Background(), c) })
 		return c
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	blocks := open()
 	if answer, err := blocks.DoContext(ctx, "BLPOP", "nothing", "0.2"); answer != nil || err != nil || blocks.Err() != nil {
@@ -467,7 +467,7 @@ func TestRedisLoading(t *testing.T) {
 		t.Fatal(err)
 	}
 	started := make(chan error, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	go func() { started <- e.Start(ctx) }()
 	connector := redisconn.New(redisconn.Options{Address: e.Address})
@@ -502,7 +502,7 @@ func TestRedisUnblocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close(context.Background())
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for _, by := range []string{"CLIENT UNBLOCK", "REPLICAOF"} {
 		err := pool.Use(ctx, func(c *redisconn.Conn) error {

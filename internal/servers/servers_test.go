@@ -19,7 +19,7 @@ import (
 const (
 	size    = 8
 	askers  = 16
-	clients = 20              // that the server allows
+	clients = 20               // that the server allows
 	slack   = 10 * time.Second // for a busy machine, on top of what the settings promise
 )
 
@@ -81,7 +81,7 @@ func test[T comparable](t *testing.T, start func(context.Context, int) (*engine.
 	engine.Need(t, e, err)
 	for _, f := range append(faults, full(kind)) {
 		t.Run(f.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			p, err := proxy.Start(e.Address)
 			if err != nil {
