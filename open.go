@@ -161,40 +161,6 @@ func (j *openJob[T]) call(ctx context.Context) (err error) {
 	}
 }
 
-// mayTryAgain pauses after a try that failed. It returns false if no further one
-// may begin.
-func (j *openJob[T]) mayTryAgain(ctx context.Context, try int) bool {
-	if sleep(ctx, j.pauses.jitter(try-1)) && j.awaitTurn(ctx) {
-		return true
-	}
-	pauseCall("no_try", j.number)
-	return false
-}
-
-// awaitTurn waits until MaxOpensPerSecond allows a further try, and takes it.
-// It returns false if ctx ends first, or if no further try may begin: the pool
-// was paused, Size was lowered, or the server is down and the prober alone tries.
-func (j *openJob[T]) awaitTurn(ctx context.Context) bool {
-	p := j.p
-	for {
-		p.lock()
-		wait := time.Duration(p.pace.nextTry - p.now())
-		stop, down := p.paused || p.taken() > p.settings.Size, p.pace.down()
-		if wait <= 0 && !stop && !down {
-			p.pace.tried(p.now(), p.settings.MaxOpensPerSecond)
-		}
-		p.unlock()
-		if wait <= 0 || stop || down {
-			j.stopped = stop
-			return !stop && !down
-		}
-		if !sleep(ctx, wait) {
-			return false
-		}
-		pauseCall("turn", j.number)
-	}
-}
-
 func (j *openJob[T]) done(c *call, err error) {
 	p := j.p
 	if c.givenUp() && !p.pace.down() { // else the prober alone tries, for those that ask
@@ -333,16 +299,4 @@ func (s *Settings) retry() retry {
 // jitter returns a random pause up to first, doubled n times.
 func (r retry) jitter(n int) time.Duration {
 	return r.random(doubled(r.first, n, r.most)) + 1
-}
-
-// sleep returns false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -569,3 +569,51 @@ func TestBreaksThatAreNoFailedOpens(t *testing.T) {
 		})
 	}
 }
+
+// When the server has just been found down, an open that pauses between its tries ends:
+// the Pops that wait for it are refused, and not only when its pause is over.
+func TestDownEndsThePausesOfOtherOpens(t *testing.T) {
+	const soon = 60 * time.Millisecond
+	several := 0
+	for range 200 { // the pauses are random
+		scenario(t, pools.Settings{Size: 5}, func(t *testing.T, pool *pools.Pool[resource], server *poolstest.Server) {
+			var w watched
+			server.Open.Always(w.try(func(ctx context.Context) error {
+				if !sleeps(ctx, 30*time.Millisecond) {
+					return ctx.Err()
+				}
+				return errRefused
+			}))
+			down, got := time.Time{}, make(chan error, 1)
+			go func() { _, err := pool.Pop(t.Context()); got <- err }()
+			for ; down.IsZero(); time.Sleep(time.Millisecond) {
+				if pool.Stats().Down {
+					down = time.Now()
+				}
+			}
+			err := <-got
+			if !errors.Is(err, pools.ErrOpenFailed) || time.Since(down) > soon {
+				t.Errorf("the server has been down for %v: %v", time.Since(down), err)
+			}
+			if pool.Stats().Opening > 0 {
+				t.Error("an open is left")
+			}
+			if w.tries.Load() > 3 {
+				several++
+			}
+			server.Open.Always(nil)
+		})
+	}
+	if several == 0 {
+		t.Error("there was never a second open")
+	}
+}
+
+func sleeps(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -82,7 +82,8 @@ var mutants = []mutant{
 		"no connection is ever opened when all callers are impatient"},
 	{"an open's error passes for the caller's ctx", "job.go", "return hide(guarded(name, ctx, c.job.call))", "return guarded(name, ctx, c.job.call)",
 		"callers think that their own ctx ended"},
-	{"MaxOpensPerSecond counts opens and not tries", "open.go", "\t\tif wait <= 0 && !stop && !down {\n\t\t\tp.pace.tried(p.now(), p.settings.MaxOpensPerSecond)\n\t\t}", "",
+	{"an open pauses though another has found the server down", "tries.go", "left > 0 && !j.isDown();", "left > 0;", "Pops wait for an open that will not try again"},
+	{"MaxOpensPerSecond counts opens and not tries", "tries.go", "\t\tif wait <= 0 && !stop && !down {\n\t\t\tp.pace.tried(p.now(), p.settings.MaxOpensPerSecond)\n\t\t}", "",
 		"twice as many tries a second as allowed"},
 
 	// Recovery.
