@@ -8,9 +8,11 @@
 //
 // # How it works
 //
-// The *sql.DB gets a [driver.Connector] whose Connect pops and whose connections'
-// Close pushes. It keeps no connection itself: after each use, which for it is the
-// whole life of a connection, it closes the connection, and so gives it back.
+// The *sql.DB gets a [driver.Connector] whose connections are logical ones: each takes
+// a connection of the pool when a use begins (Connect, ResetSession), and gives it back
+// when the use has ended (IsValid). What database/sql keeps between two uses holds
+// nothing. When the pool has no idle connection, database/sql comes to Connect, which
+// waits in the pool's queue with the caller's ctx.
 //
 //   - A connection whose driver says [driver.ErrBadConn], or that it is not valid
 //     ([driver.Validator]), is closed and the other idle ones are checked before they
@@ -64,9 +66,9 @@
 // # Prepared statements
 //
 // Each connection keeps the statements that were prepared on it (Options.Statements),
-// the least recently used ones go. That serves db.Prepare, whose statements
-// database/sql prepares anew on each connection that it opens, and also queries with
-// arguments of drivers that prepare each of them, such as MySQL's. After an error a
+// the least recently used ones go. That serves db.Prepare, whose statements belong to
+// logical connections, and also queries with arguments of drivers that prepare each of
+// them, such as MySQL's. After an error a
 // statement is not kept. When the server has forgotten a statement (SQLSTATE 26000,
 // MySQL's error 1243), or its columns have changed (SQLSTATE 0A000), it is prepared and
 // run once more; in a transaction PostgreSQL refuses that.
@@ -105,15 +107,18 @@
 // # What to set, and what not
 //
 // The pool has Size, lifetimes and waiting. Of the *sql.DB's own settings,
-// SetMaxIdleConns, SetConnMaxIdleTime and SetConnMaxLifetime do nothing.
-// SetMaxOpenConns makes callers wait in database/sql before they wait here: those are
-// served by one goroutine of database/sql, one after the other and without their ctx,
-// so that one that waits for the pool holds up all others, for up to
-// Settings.WaitTimeout. Leave it at 0, and set Size.
+// SetMaxIdleConns, SetConnMaxIdleTime and SetConnMaxLifetime concern logical
+// connections, which cost some hundred bytes and hold nothing: OpenDB has Size of them
+// kept, and with fewer a use costs up to 3 µs more. SetMaxOpenConns makes callers wait
+// in database/sql before they wait here: those are served by one goroutine of
+// database/sql, one after the other and without their ctx, so that one that waits for
+// the pool holds up all others, for up to Settings.WaitTimeout. If it is set after the
+// first use, db.Conn may return no error though the wait for the pool has failed; the
+// first method of the *sql.Conn tells it. Leave it at 0, and set Size.
 //
-// db.Stats counts each use as a connection: OpenConnections and InUse are the
-// connections in use, Idle is 0, and MaxOpenConnections, WaitCount, WaitDuration and
-// the closed ones mean nothing. Use the pool's Stats.
+// db.Stats counts logical connections: InUse is how many connections are in use, Idle
+// and OpenConnections are no connections of the server's, and MaxOpenConnections,
+// WaitCount, WaitDuration and the closed ones mean nothing. Use the pool's Stats.
 //
 // # The driver's own connection
 //
@@ -122,7 +127,8 @@
 //
 // # Cost
 //
-// Two to three microseconds and seven allocations a query, most of them database/sql's,
-// which makes a connection of its own for each use (BenchmarkExec). The functions of
-// this package are safe for concurrent use.
+// An Exec costs some 0.4 µs and no allocation more than on a *sql.DB without a pool
+// below, if an idle connection is there (BenchmarkExec, 2 cores). One that waits costs
+// seven allocations, of database/sql's logical connection. The functions of this package
+// are safe for concurrent use.
 package sqlpools
