@@ -87,32 +87,29 @@ func (l *logical) below() driver.Conn {
 	return p.raw
 }
 
-// ResetSession begins a use with an idle connection. If there is none the caller is
-// to wait, which is for Connect: after driver.ErrBadConn database/sql comes there.
-// But with SetMaxOpenConns it may not, and the error of a wait is then told by the
-// first method of the use.
+// ResetSession begins a use, and waits for a connection if it must. After
+// driver.ErrBadConn database/sql comes to Connect, which returns the pool's error. But
+// that would wait once more for those that have waited in vain, and with
+// SetMaxOpenConns database/sql may return the driver.ErrBadConn: then the first method
+// of the use tells the error.
 func (l *logical) ResetSession(ctx context.Context) error {
-	l.fault = nil
-	p, conn, ok := l.c.tryTake(ctx)
-	if !ok && !l.c.isLimited() {
+	l.p, l.conn, l.fault = l.c.take(ctx)
+	l.ctx = ctx
+	if l.fault != nil && ctx.Err() == nil && !errors.Is(l.fault, pools.ErrWaitTimeout) && !l.c.isLimited() {
 		return driver.ErrBadConn
 	}
-	if !ok {
-		if p, conn, l.fault = l.c.take(ctx); l.fault != nil {
-			return nil
-		}
-	}
-	l.ctx, l.p, l.conn = ctx, p, conn
 	return nil
 }
 
-// IsValid ends a use: database/sql asks when it puts a connection back. It keeps what
-// is valid.
+// IsValid ends a use: database/sql asks when it puts a connection back, and keeps what
+// is valid, or hands it to somebody who waits. It calls ResetSession then, but not if
+// nobody has used the connection yet.
 func (l *logical) IsValid() bool {
+	unused := l.spare && !l.touched
 	if l.p != nil {
 		_ = l.end()
 	}
-	return !l.c.limited.Load()
+	return !unused
 }
 
 // Close is called without IsValid when a connection is given up: a method or a
@@ -192,10 +189,11 @@ func (l *logical) Ping(ctx context.Context) error {
 // CheckNamedValue is asked for arguments of Exec and Query; those of statements ask
 // the statement.
 func (l *logical) CheckNamedValue(v *driver.NamedValue) error {
-	if l.p != nil {
-		if c, ok := l.p.raw.(driver.NamedValueChecker); ok {
-			return c.CheckNamedValue(v)
-		}
+	if l.p == nil {
+		return nil // the statement says why
+	}
+	if c, ok := l.p.raw.(driver.NamedValueChecker); ok {
+		return c.CheckNamedValue(v)
 	}
 	return driver.ErrSkip
 }

@@ -58,6 +58,95 @@ func TestStatementOfManyConnections(t *testing.T) {
 	})
 }
 
+// A logical connection is given up with a connection that is bad. The statements that it
+// had on another one stay there.
+func TestStatementsOutliveALogicalConnection(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], below *fake) {
+		s, err := db.PrepareContext(t.Context(), "x ?")
+		must(t, err)
+		conn, err := pool.Pop(t.Context())
+		must(t, err)
+		if _, err := db.ExecContext(t.Context(), "bad"); !errors.Is(err, driver.ErrBadConn) {
+			t.Error(err)
+		}
+		must(t, conn.Push())
+		_, err = s.ExecContext(t.Context(), 1)
+		must(t, err)
+		if p, c := below.asked("prepare x ?"), below.asked("close x ?"); p != 1 || c != 0 {
+			t.Errorf("prepared %d times, closed %d times", p, c)
+		}
+		must(t, s.Close())
+	})
+}
+
+// A connection whose driver cannot reset it goes, and its user gets another one.
+func TestResetThatFails(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], below *fake) {
+		must(t, db.PingContext(t.Context()))
+		below.unreset = driver.ErrBadConn
+		must(t, db.PingContext(t.Context()))
+		synctest.Wait()
+		if st := pool.Stats(); st.Opened != 2 || st.Closed != 1 || st.Held != 0 {
+			t.Errorf("%d opened, %d closed, %d held", st.Opened, st.Closed, st.Held)
+		}
+		below.unreset = errors.New("no matter to database/sql")
+		must(t, db.PingContext(t.Context()))
+		if st := pool.Stats(); st.Opened != 2 {
+			t.Errorf("%d opened", st.Opened)
+		}
+	})
+}
+
+// A wait in vain is told as it is, and takes as long as it may: database/sql does not
+// wait again.
+func TestWaitInVain(t *testing.T) {
+	scenario(t, pools.Settings{Size: 1, WaitTimeout: time.Second}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], below *fake) {
+		s, err := db.PrepareContext(t.Context(), "x ?")
+		must(t, err)
+		uses := map[string]func(context.Context) error{
+			"Ping":  db.PingContext,
+			"Exec":  func(ctx context.Context) error { _, err := db.ExecContext(ctx, "x ?", special{"a"}); return err },
+			"Query": func(ctx context.Context) error { _, err := db.QueryContext(ctx, "x"); return err },
+			"Stmt":  func(ctx context.Context) error { _, err := s.ExecContext(ctx, special{"a"}); return err },
+			"Begin": func(ctx context.Context) error { _, err := db.BeginTx(ctx, nil); return err },
+			"Conn": func(ctx context.Context) error {
+				conn, err := db.Conn(ctx)
+				if err != nil {
+					return err
+				}
+				return errors.Join(conn.PingContext(ctx), conn.Close())
+			},
+		}
+		for name, use := range uses {
+			beside, err := pool.Pop(t.Context())
+			must(t, err)
+			began := time.Now()
+			if err := use(t.Context()); !errors.Is(err, pools.ErrWaitTimeout) || time.Since(began) != time.Second {
+				t.Errorf("%s: after %v: %v", name, time.Since(began), err)
+			}
+			began = time.Now()
+			if err := use(ctxWithTimeout(t, 300*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 300*time.Millisecond {
+				t.Errorf("%s: after %v: %v", name, time.Since(began), err)
+			}
+			must(t, beside.Push())
+			must(t, db.PingContext(t.Context()))
+		}
+		must(t, s.Close())
+		must(t, pool.Close(t.Context()))
+		for name, use := range uses {
+			if name == "Stmt" {
+				continue // it is closed
+			}
+			if err := use(t.Context()); !errors.Is(err, pools.ErrClosed) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if conn, err := db.Conn(t.Context()); !errors.Is(err, pools.ErrClosed) {
+			t.Error(conn, err)
+		}
+	})
+}
+
 // When a statement cannot be prepared on the connection of a later use, that use says
 // so, whatever arguments it has.
 func TestStatementThatCannotBePreparedAgain(t *testing.T) {

@@ -96,8 +96,7 @@ type connector struct {
 	shared  atomic.Bool // it has been limited: some Connects are database/sql's own
 }
 
-// Connect is called when there is no idle logical connection, or none that finds an
-// idle connection in the pool.
+// Connect is called when there is no idle logical connection.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	limited := c.isLimited()
 	if limited {
@@ -105,7 +104,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	if c.limited.Swap(limited) != limited {
 		// With SetMaxOpenConns, database/sql's own goroutine calls Connect for those
-		// that wait. When they have left it would keep what it has got.
+		// that wait. When they have left it would keep what it has got, unused.
 		c.db.SetMaxIdleConns(map[bool]int{true: -1, false: c.keeps}[limited])
 	}
 	p, conn, err := c.take(ctx)
@@ -130,20 +129,6 @@ func (c *connector) take(ctx context.Context) (*physical, pools.Conn[driver.Conn
 		p := conn.Resource().(*physical)
 		if p.resetSession(ctx, conn) {
 			return p, conn, nil
-		}
-	}
-}
-
-// tryTake is take without waiting.
-func (c *connector) tryTake(ctx context.Context) (*physical, pools.Conn[driver.Conn], bool) {
-	for {
-		conn, ok := c.pool.TryPop()
-		if !ok {
-			return nil, conn, false
-		}
-		p := conn.Resource().(*physical)
-		if p.resetSession(ctx, conn) {
-			return p, conn, true
 		}
 	}
 }

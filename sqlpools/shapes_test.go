@@ -29,6 +29,7 @@ type core struct {
 	bad   bool
 
 	unprepared *error // what Prepare says
+	unreset    *error // what ResetSession says
 }
 
 func (c *core) say(format string, args ...any) {
@@ -115,6 +116,9 @@ func (c pinger) Ping(context.Context) error {
 }
 func (c resetter) ResetSession(context.Context) error {
 	c.say("reset")
+	if c.unreset != nil {
+		return *c.unreset
+	}
 	return nil
 }
 func (c validator) IsValid() bool {
@@ -310,6 +314,7 @@ type fake struct {
 	fail  error
 
 	unprepared error // what Prepare says
+	unreset    error // what ResetSession says
 }
 
 func (f *fake) Connect(context.Context) (driver.Conn, error) {
@@ -318,7 +323,7 @@ func (f *fake) Connect(context.Context) (driver.Conn, error) {
 	if f.fail != nil {
 		return nil, f.fail
 	}
-	c := &core{shape: f.shape, unprepared: &f.unprepared}
+	c := &core{shape: f.shape, unprepared: &f.unprepared, unreset: &f.unreset}
 	f.made = append(f.made, c)
 	return f.shape.conn(c), nil
 }

@@ -1,6 +1,6 @@
 // Mutants shows that the test suite catches small breakages that matter. It
-// copies the root module, breaks one thing at a time there, runs the tests,
-// and fails if one breakage survives them all.
+// copies the root module and sqlpools, breaks one thing at a time there, runs the
+// tests of its module, and fails if one breakage survives them all.
 //
 //	go run ./internal/mutants                     all, about an hour
 //	go run ./internal/mutants -only 'hand.go|ctx' those whose file or name match
@@ -29,11 +29,23 @@ type mutant struct{ name, file, old, new, why string }
 // anew, with all tests, and that would take longer than to run them.
 const quickly = "-gcflags=-N -l"
 
-// stages are what a mutant has to survive, the quickest first.
-var stages = []struct {
+// stage is a run of tests.
+type stage struct {
 	name string
 	args []string
-}{
+}
+
+// nested is the module beside the root that has mutants, by tests of its own.
+const nested = "sqlpools"
+
+// nestedStages are what one of these has to survive.
+var nestedStages = []stage{
+	{"tests", []string{"test", "-vet=off", quickly, "-failfast", "-timeout", "3m", "./" + nested}},
+	{"race", []string{"test", "-vet=off", "-failfast", "-race", "-count", "5", "-timeout", "5m", "./" + nested}},
+}
+
+// stages are what a mutant of the root has to survive, the quickest first.
+var stages = []stage{
 	{"short tests", []string{"test", "-vet=off", quickly, "-failfast", "-short", "-timeout", "3m", "-skip", "^TestSimulation", "."}},
 	{"tests", []string{"test", "-vet=off", quickly, "-failfast", "-timeout", "10m", "-skip", "^TestSimulation", "."}},
 	{"simulation", []string{"test", "-vet=off", quickly, "-failfast", "-timeout", "3m", "-run", "^TestSimulation$", ".", "-for", "30s"}},
@@ -47,7 +59,7 @@ func main() {
 	first := flag.Bool("first", false, "only the first stage; what survives it may be caught by another")
 	flag.Parse()
 	if *first {
-		stages = stages[:1]
+		stages, nestedStages = stages[:1], nestedStages[:1]
 	}
 	log.SetFlags(0)
 	wanted, err := regexp.Compile(*only)
@@ -66,26 +78,28 @@ func main() {
 	if err := copyModule(strings.TrimSpace(root), copied); err != nil {
 		log.Fatal(err)
 	}
-	if !*list {
-		for _, stage := range stages {
-			if said, err := run(copied, stage.args); err != nil {
-				log.Fatalf("unbroken, and the %s fail; nothing can be shown: %v\n%s", stage.name, err, said)
-			}
-		}
-	}
+	whole := map[bool]bool{} // nested or not: the tests pass unbroken
 	survivors, tried := 0, 0
 	for _, m := range mutants {
 		if !wanted.MatchString(m.file + " " + m.name) {
 			continue
 		}
 		tried++
+		if key := m.nested(); !*list && !whole[key] {
+			for _, stage := range m.stages() {
+				if said, err := run(copied, stage.args); err != nil {
+					log.Fatalf("unbroken, and the %s fail; nothing can be shown: %v\n%s", stage.name, err, said)
+				}
+			}
+			whole[key] = true
+		}
 		restore, err := m.apply(copied)
 		if err != nil {
 			log.Fatal(err)
 		}
 		if !*list {
 			began := time.Now()
-			by := caught(copied)
+			by := caught(copied, m.stages())
 			if by == "" {
 				survivors++
 				by = "SURVIVES"
@@ -108,6 +122,15 @@ func main() {
 	}
 }
 
+func (m mutant) nested() bool { return strings.HasPrefix(m.file, nested+"/") }
+
+func (m mutant) stages() []stage {
+	if m.nested() {
+		return nestedStages
+	}
+	return stages
+}
+
 // apply breaks the copy.
 func (m mutant) apply(dir string) (restore func() error, err error) {
 	path := filepath.Join(dir, m.file)
@@ -127,7 +150,7 @@ var failed = regexp.MustCompile(`(?m)--- FAIL: (\S+)|^\t*running tests:\n\t*(\S+
 
 // caught runs the stages until one fails, and says what failed. What does not
 // build shows nothing, so it counts as a survivor.
-func caught(dir string) (by string) {
+func caught(dir string, stages []stage) (by string) {
 	for _, stage := range stages {
 		said, err := run(dir, stage.args)
 		if err == nil {
@@ -152,7 +175,7 @@ func run(dir string, args []string) (said string, err error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "GOWORK="+filepath.Join(dir, "go.work"), "GOFLAGS=")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -162,8 +185,21 @@ func output(name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// copyModule copies the module's own files: those of nested modules stay.
+const workspace = `go 1.26.0
+
+use (
+	.
+	./` + nested + `
+)
+
+replace github.com/utopia-go/pools v0.1.0 => ./
+`
+
+// copyModule copies the root module's own files and those of the nested one.
 func copyModule(from, to string) error {
+	if err := os.WriteFile(filepath.Join(to, "go.work"), []byte(workspace), 0o600); err != nil {
+		return err
+	}
 	return filepath.WalkDir(from, func(path string, entry os.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -173,11 +209,14 @@ func copyModule(from, to string) error {
 			return err
 		}
 		if entry.IsDir() {
-			_, nested := os.Stat(filepath.Join(path, "go.mod"))
-			if name != "." && (nested == nil || strings.HasPrefix(name, ".")) {
+			_, other := os.Stat(filepath.Join(path, "go.mod"))
+			if name != "." && name != nested && (other == nil || strings.HasPrefix(name, ".")) {
 				return filepath.SkipDir
 			}
 			return os.MkdirAll(filepath.Join(to, name), 0o700)
+		}
+		if strings.HasPrefix(name, "go.work") {
+			return nil
 		}
 		whole, err := os.ReadFile(path)
 		if err != nil {
