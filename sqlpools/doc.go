@@ -91,6 +91,10 @@
 // network connection, and your dialer (mysql.Config.DialFunc, pq.Connector.Dialer)
 // fills it. The server may go on with the statement.
 //
+// lib/pq does not give up when a ctx ends and the server is silent: it asks the server to
+// cancel, and waits. Its users then wait for the network or for Abort. Its opens take a
+// connect_timeout; checks and cleanings that hang are left behind (Stats().Hung).
+//
 // # SQLite
 //
 // Each connection to ":memory:" is a database of its own, which ends with it: set Size

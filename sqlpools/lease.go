@@ -210,7 +210,7 @@ type transaction struct {
 
 func (t *transaction) Commit() error {
 	err := t.tx.Commit()
-	t.l.p.unsure = err != nil
+	t.l.p.ended(err)
 	t.l.note(err)
 	return err
 }
@@ -219,7 +219,7 @@ func (t *transaction) Commit() error {
 // connection then only if the driver can reset and validate it.
 func (t *transaction) Rollback() error {
 	err := t.tx.Rollback()
-	t.l.p.unsure = err != nil
+	t.l.p.ended(err)
 	t.l.note(err)
 	if ended := t.ctx.Err(); ended != nil && !t.l.p.keepsRollback {
 		t.l.p.bad, t.l.err = true, ended
