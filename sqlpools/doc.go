@@ -80,6 +80,11 @@
 // of pgx's connections costs an error.) Settings.CheckAfter Always
 // avoids these errors, at one round trip for each use.
 //
+// When a connection ends while an answer is awaited, lib/pq says [driver.ErrBadConn], and
+// database/sql runs the statement again, with and without this package: an INSERT
+// outside of a transaction may be carried out twice. pgx and MySQL's driver return an
+// error instead.
+//
 // # Interrupting
 //
 // [pools.Pool.RevokeAll] ends statements that run if Options.Abort closes the network
