@@ -136,7 +136,8 @@ func conformance(t *testing.T, s system, user login, cleans bool) poolstest.Subj
 		Connector: connector(func(*login) {}),
 		Use:       does("delete from written where 1 = 0"), // a write
 		Begin: func(ctx context.Context, conn driver.Conn) error {
-			if _, err := conn.Begin(); err != nil { //lint:ignore SA1019 a driver.Conn has no other without more interfaces
+			//lint:ignore SA1019 a driver.Conn has no other without more interfaces
+			if _, err := conn.Begin(); err != nil {
 				return err
 			}
 			return does("insert into written values (1)")(ctx, conn)
