@@ -364,6 +364,9 @@ func TestBadInput(t *testing.T) {
 	if _, _, err := sqlpools.OpenDB("db", nil, pools.Settings{Size: 1}, sqlpools.Options{}); err == nil || !strings.Contains(err.Error(), "connector is nil") {
 		t.Error(err)
 	}
+	if _, err := sqlpools.Connector(nil, sqlpools.Options{}); err == nil || !strings.Contains(err.Error(), "connector is nil") {
+		t.Error(err)
+	}
 	if _, _, err := sqlpools.OpenDB("db", &fake{}, pools.Settings{}, sqlpools.Options{}); err == nil || !strings.Contains(err.Error(), "Size") {
 		t.Error(err)
 	}

@@ -82,6 +82,11 @@
 // of pgx's connections costs an error.) Settings.CheckAfter Always
 // avoids these errors, at one round trip for each use.
 //
+// When a connection ends while an answer is awaited, lib/pq says [driver.ErrBadConn], and
+// database/sql runs the statement again, with and without this package: an INSERT
+// outside of a transaction may be carried out twice. pgx and MySQL's driver return an
+// error instead.
+//
 // # Interrupting
 //
 // [pools.Pool.RevokeAll] ends statements that run if Options.Abort closes the network
@@ -92,6 +97,10 @@
 // For other drivers, wrap the connector: its Connect passes a ctx with a place for the
 // network connection, and your dialer (mysql.Config.DialFunc, pq.Connector.Dialer)
 // fills it. The server may go on with the statement.
+//
+// lib/pq does not give up when a ctx ends and the server is silent: it asks the server to
+// cancel, and waits. Its users then wait for the network or for Abort. Its opens take a
+// connect_timeout; checks and cleanings that hang are left behind (Stats().Hung).
 //
 // # SQLite
 //

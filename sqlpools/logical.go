@@ -300,7 +300,7 @@ type transaction struct {
 
 func (t *transaction) Commit() error {
 	err := t.tx.Commit()
-	t.p.unsure = err != nil
+	t.p.ended(err)
 	t.l.note(t.p, err)
 	return err
 }
@@ -309,7 +309,7 @@ func (t *transaction) Commit() error {
 // connection then only if the driver can reset and validate it.
 func (t *transaction) Rollback() error {
 	err := t.tx.Rollback()
-	t.p.unsure = err != nil
+	t.p.ended(err)
 	t.l.note(t.p, err)
 	if ended := t.ctx.Err(); ended != nil && !t.p.keepsRollback {
 		t.p.bad, t.l.err = true, ended

@@ -70,13 +70,11 @@ func (c dsnConnector) Driver() driver.Driver                        { return c.d
 // It opens no connection. Settings.Size is required. Closing the *sql.DB closes the
 // pool, and the connector if it is an [io.Closer].
 func OpenDB(name string, c driver.Connector, settings pools.Settings, options Options) (*sql.DB, *pools.Pool[driver.Conn], error) {
-	if c == nil {
-		return nil, nil, errors.New("sqlpools: the connector is nil; give one of the driver's, or use Open")
+	own, err := Connector(c, options)
+	if err != nil {
+		return nil, nil, err
 	}
-	if options.Statements == 0 {
-		options.Statements = defaultStatements
-	}
-	pool, err := pools.New(name, below(c, options), settings)
+	pool, err := pools.New(name, own, settings)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -84,6 +82,21 @@ func OpenDB(name string, c driver.Connector, settings pools.Settings, options Op
 	below.db = sql.OpenDB(below)
 	below.db.SetMaxIdleConns(below.keeps)
 	return below.db, pool, nil
+}
+
+// Connector returns the connector of the pool that OpenDB makes: for a pool of a
+// driver's connections without a *sql.DB, by [pools.New]. Its connections Prepare and
+// Begin like those of a *sql.DB: a transaction that was begun so and left open is rolled
+// back. [Unwrap] reaches the driver's own, with all its methods; what is begun there
+// only Options.Clean ends. The driver's ResetSession is not called, and c is not closed.
+func Connector(c driver.Connector, options Options) (pools.Connector[driver.Conn], error) {
+	if c == nil {
+		return pools.Connector[driver.Conn]{}, errors.New("sqlpools: the connector is nil; give one of the driver's, or use Open")
+	}
+	if options.Statements == 0 {
+		options.Statements = defaultStatements
+	}
+	return below(c, options), nil
 }
 
 // connector is what the *sql.DB has.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"strings"
 
 	"github.com/utopia-go/pools"
 )
@@ -29,16 +30,29 @@ type physical struct {
 
 func (p *physical) below() driver.Conn { return p.raw }
 
-// It is a driver.Conn for who uses the pool without a *sql.DB.
-func (p *physical) Prepare(query string) (driver.Stmt, error) { return p.raw.Prepare(query) }
-func (p *physical) Begin() (driver.Tx, error)                 { return p.raw.Begin() }
-func (p *physical) Close() error                              { return p.close(context.Background()) }
+// It is a driver.Conn for users of the pool without a *sql.DB.
+func (p *physical) Prepare(query string) (driver.Stmt, error) {
+	return (&logical{p: p}).Prepare(query)
+}
+func (p *physical) Close() error { return p.close(context.Background()) }
 
 // close closes the statements first, as database/sql does: some drivers would leak
 // them. It leaves the rest to the driver after the first that fails.
 func (p *physical) close(ctx context.Context) error {
 	err := p.statements.close(ctx)
 	return errors.Join(err, p.raw.Close())
+}
+
+func (p *physical) Begin() (driver.Tx, error) {
+	tx, err := (&logical{p: p}).Begin()
+	p.begun = p.begun || err == nil // a *sql.Tx would end it
+	return tx, err
+}
+
+// ended notes the end of a transaction by the driver's method.
+func (p *physical) ended(err error) {
+	p.unsure = err != nil
+	p.begun = p.begun && err != nil
 }
 
 var errLeftOpen = errors.New("sqlpools: a transaction was left open; commit it or roll it back before the connection is closed")
@@ -63,7 +77,7 @@ func below(c driver.Connector, o Options) pools.Connector[driver.Conn] {
 		},
 		Broken: func(conn driver.Conn, err error) bool {
 			p := conn.(*physical)
-			return p.bad || !p.valid() || !p.validates && pools.Breaks(err)
+			return p.bad || over(err) || !p.valid() || !p.validates && pools.Breaks(err)
 		},
 		Unfinished: func(conn driver.Conn) error {
 			if conn.(*physical).begun {
@@ -138,8 +152,22 @@ func (p *physical) clean(ctx context.Context, further func(context.Context, driv
 		}
 	}
 	p.begun, p.unsure = false, false
-	if further != nil {
-		return further(ctx, p.raw)
+	if further == nil {
+		return nil
 	}
-	return nil
+	if err := further(ctx, p.raw); err != nil {
+		return err
+	}
+	return ctx.Err() // some drivers succeed late, with a connection that they have given up
+}
+
+// over reports whether an error says that the session has ended: driver.ErrBadConn, or an
+// SQLSTATE of PostgreSQL after which the server closes (the connection failed; the server
+// shuts down; the session was idle for too long). Not every driver has a Validator.
+func over(err error) bool {
+	if err == nil || errors.Is(err, driver.ErrBadConn) {
+		return err != nil
+	}
+	state, ok := sqlState(err)
+	return ok && (strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57P0") || state == "25P03")
 }

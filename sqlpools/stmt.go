@@ -229,11 +229,19 @@ func (s *stmt) run(ctx context.Context, do func(raw driver.Stmt) error) error {
 // it was, so that nothing was run or all was undone: PostgreSQL's SQLSTATE 26000 and
 // 0A000 ("cached plan must not change result type"), MySQL's and MariaDB's error 1243.
 func forgotten(err error) bool {
-	state, ok := errors.AsType[interface {
+	state, ok := sqlState(err)
+	return ok && (state == "26000" || state == "0A000") || strings.HasPrefix(err.Error(), "Error 1243")
+}
+
+func sqlState(err error) (state string, ok bool) {
+	e, ok := errors.AsType[interface {
 		error
 		SQLState() string
 	}](err)
-	return ok && (state.SQLState() == "26000" || state.SQLState() == "0A000") || strings.HasPrefix(err.Error(), "Error 1243")
+	if ok {
+		state = e.SQLState()
+	}
+	return state, ok
 }
 
 func execStmt(ctx context.Context, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {

@@ -116,8 +116,9 @@ func (dsn sqlite) Driver() driver.Driver { return new(modernc.Driver) }
 
 // dialer counts what is sent, and knows the network connection of each of a driver's.
 type dialer struct {
-	sent   atomic.Int64
-	byConn sync.Map // driver.Conn: *counted
+	through string // a proxy; "": straight to the server
+	sent    atomic.Int64
+	byConn  sync.Map // driver.Conn: *counted
 }
 
 // counted is a network connection whose packets are counted as they are sent. Each of
@@ -140,6 +141,9 @@ func (c *counted) SyscallConn() (syscall.RawConn, error) {
 type dialing struct{}
 
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if d.through != "" {
+		address = d.through
+	}
 	own, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
