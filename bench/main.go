@@ -4,6 +4,7 @@
 //	go run ./bench                # all, some eighteen minutes
 //	go run ./bench -quick         # a minute's look, writes no file
 //	go run ./bench -only events   # what one event costs in a large pool
+//	go run ./bench -only sql      # database/sql with its own pool and on ours
 //	go run ./bench -only 'crowd|yield' -json figures.json
 //
 // Rivals are measured in turns, in another order each round, so that whatever
@@ -54,6 +55,8 @@ type Run struct {
 	Target  time.Duration
 	Results []*Result
 	Missing string // why there are no real servers, if there are none
+
+	MissingSQL []string // why there are no rows for a database
 
 	patience time.Duration // left to wait for others
 }
@@ -118,7 +121,7 @@ func main() {
 	if *quick {
 		run.patience /= 20
 	}
-	if run.Machine.Modules, err = modules(rivals.All); err != nil {
+	if run.Machine.Modules, err = modules(slices.Concat(rivals.All, sqlDrivers)); err != nil {
 		fail(err)
 	}
 
@@ -233,7 +236,13 @@ func (run *Run) measure(scenarioNames, rivalNames *regexp.Regexp) (err error) {
 		defer func() { err = errors.Join(err, real.close()) }()
 		run.Machine.Modules = append(run.Machine.Modules, real.newModules(run.Machine.Modules)...)
 	}
-	for _, s := range slices.Concat(scenarios(spinner(time.Microsecond)), real.scenarios(), eventScenarios()) {
+	bases, err := startDatabases(context.Background(), scenarioNames)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, bases.close()) }()
+	run.MissingSQL = bases.missing
+	for _, s := range slices.Concat(scenarios(spinner(time.Microsecond)), real.scenarios(), bases.scenarios(), eventScenarios()) {
 		if scenarioNames.MatchString(s.Name) {
 			all := s.Who
 			s.Who = func(r rivals.Rival) bool { return rivalNames.MatchString(r.Name) && all(r) }
