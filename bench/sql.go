@@ -60,9 +60,8 @@ type database struct {
 	query    string
 	prepared string // with the argument 2
 
-	// slow returns a query that keeps a connection busy for about so many
-	// milliseconds. Nil: there is none.
-	slow func(ms int) string
+	// slow returns a query that keeps a connection busy for about a time. Nil: there is none.
+	slow func(takes time.Duration) string
 
 	start func(ctx context.Context, limit int) (*engine.Engine, error) // nil: there is no server
 	setUp []string                                                     // statements
@@ -76,14 +75,14 @@ func theDatabases() []*database {
 	return []*database{
 		{
 			name: "MariaDB", start: engine.MariaDB, query: "select 1", prepared: "select 40 + ?",
-			slow: func(ms int) string { return fmt.Sprintf("select sleep(%g)", float64(ms)/1e3) },
+			slow: func(takes time.Duration) string { return fmt.Sprintf("select sleep(%g)", takes.Seconds()) },
 			connect: func(address string) (driver.Connector, error) {
 				return mysql.NewConnector(engine.MariaDBConfig(engine.MariaDBUser, address))
 			},
 		},
 		{
 			name: "PostgreSQL", start: engine.Postgres, query: "select 1", prepared: "select 40 + $1::int",
-			slow: func(ms int) string { return fmt.Sprintf("select 1 from pg_sleep(%g)", float64(ms)/1e3) },
+			slow: func(takes time.Duration) string { return fmt.Sprintf("select 1 from pg_sleep(%g)", takes.Seconds()) },
 			connect: func(address string) (driver.Connector, error) {
 				config, err := pgx.ParseConfig(engine.PostgresURL(engine.PostgresUser, address))
 				if err != nil {
@@ -95,8 +94,8 @@ func theDatabases() []*database {
 		{
 			name: "SQLite", query: "select a from t where id = 1", prepared: "select a from t where id = ?",
 			// It does not sleep. On two processors a connection has a fifth of one, when ten are busy.
-			slow: func(ms int) string {
-				return fmt.Sprintf("with recursive c(x) as (select 1 union all select x + 1 from c where x < %d) select count(*) from c", 300*ms)
+			slow: func(takes time.Duration) string {
+				return fmt.Sprintf("with recursive c(x) as (select 1 union all select x + 1 from c where x < %d) select count(*) from c", 300*takes/time.Millisecond+1)
 			},
 			connect: func(address string) (driver.Connector, error) { return sqlite(address), nil },
 			setUp:   []string{"create table t (id integer primary key, a int)", "insert into t values (1, 1), (2, 2)"},

@@ -27,13 +27,19 @@ const (
 	outageSlow = 200 * time.Millisecond // a caller that had to wait for longer had trouble
 )
 
-// slowQueries take 5 to 15 ms. There are few texts, since drivers keep each prepared.
-func (d *database) slowQueries() []string {
+// slowQueries take half of slowTime to one and a half. There are few texts, since
+// drivers keep each prepared.
+func (d *database) slowQueries(target time.Duration) []string {
 	var all []string
-	for ms := 5; ms <= 15; ms += 2 {
-		all = append(all, d.slow(ms))
+	for part := time.Duration(5); part <= 15; part += 2 {
+		all = append(all, d.slow(part*slowTime(target)/10))
 	}
 	return all
+}
+
+// slowTime is shorter when there is little time for all.
+func slowTime(target time.Duration) time.Duration {
+	return min(10*time.Millisecond, target/10).Round(time.Microsecond)
 }
 
 // arrivals has callers come at a rate, at random times that are the same in each call,
@@ -58,7 +64,7 @@ func (d *database) overload(ctx context.Context, r rivals.Rival, target time.Dur
 		return nil, err
 	}
 	defer db.Close()
-	queries := d.slowQueries()
+	queries := d.slowQueries(target)
 	ask := func(ctx context.Context, n int) error {
 		var answer int
 		return db.QueryRowContext(ctx, queries[n%len(queries)]).Scan(&answer)

@@ -99,8 +99,8 @@ func (run *Run) sqlTables() string {
 	}
 	const header = "| | | sql.DB | spread | sql.DB on pools | spread | ratio |\n|---|---|--:|--:|--:|--:|--:|\n%s"
 	if queries.Len() > 0 {
-		p("Times are of whole queries, from asking to the answer, the wait for a connection included. In overload the queries take")
-		p("5 to 15 ms of the connection (SQLite: of a processor) and have a deadline that %d connections could meet %d times.", clientConnections, overloadTurns)
+		p("Times are of whole queries, from asking to the answer, the wait for a connection included. In overload a query takes")
+		p("%v on average, half of that to one and a half, and has the time of %d turns of all connections.", slowTime(run.Target), overloadTurns)
 		p("Useful is the rate of those that are answered in time, by the rate of 64 goroutines without deadlines, measured just")
 		p("before. Opened counts the connections that took the places of those that a deadline broke.\n")
 		p(header, queries.String())
