@@ -1,8 +1,8 @@
 // Command bench measures pools against other ways to share resources, all in
 // one run, and writes docs/BENCHMARKS.md and its pictures.
 //
-//	go run ./bench                # all, some eighteen minutes
-//	go run ./bench -quick         # a minute's look, writes no file
+//	go run ./bench                # all, some half an hour
+//	go run ./bench -quick         # some minutes' look, writes no file
 //	go run ./bench -only events   # what one event costs in a large pool
 //	go run ./bench -only sql      # database/sql with its own pool and on ours
 //	go run ./bench -only 'crowd|yield' -json figures.json
@@ -74,7 +74,7 @@ type Result struct {
 }
 
 func main() {
-	quick := flag.Bool("quick", false, "a minute's look; writes no report")
+	quick := flag.Bool("quick", false, "some minutes' look; writes no report")
 	only := flag.String("only", "", "measure only the scenarios whose name matches this regular `expression`; writes no report")
 	who := flag.String("rivals", "", "measure only the rivals whose name matches this regular `expression`; writes no report")
 	rounds := flag.Int("rounds", 7, "how often each rival is measured in each scenario (with -quick: 3)")
