@@ -46,6 +46,8 @@ const (
 	// sqlPrefix begins the name of each scenario here, for -only.
 	sqlPrefix = "sql, "
 
+	preparedSuffix, failoverSuffix = "prepared", "failover"
+
 	// What we hold ourselves to, relative to database/sql's own pool.
 	sqlRate, sqlP99, sqlWorst = 1.0, 0.6, 0.4
 	sqlMoreTime               = 1000.0 // nanoseconds a query
@@ -239,7 +241,7 @@ func (d *database) scenarios() []Scenario {
 		})
 	}
 	add(Scenario{
-		Name: "prepared", Title: "64 goroutines with a statement of db.Prepare", Metrics: []Metric{Rate, P99, Worst},
+		Name: preparedSuffix, Title: "64 goroutines with a statement of db.Prepare", Metrics: []Metric{Rate, P99, Worst},
 		Measure: d.crowd(64, d.askPrepared),
 	})
 	add(Scenario{

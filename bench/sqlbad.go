@@ -17,8 +17,6 @@ import (
 // before them are still waiting.
 
 const (
-	failoverSuffix = "failover"
-
 	// A query is given the time of ten turns of all connections, under overload.
 	overloadTurns = 10
 

@@ -21,19 +21,23 @@ func (run *Run) sqlBars() []Bar {
 		if !r.Scenario.SQL {
 			continue
 		}
-		ratio := func(m Metric, limit float64) {
-			add(fmt.Sprintf("%s, %s: %s / %s", r.Name, m, ours, theirs), r.ratios(ours, theirs, m), limit, m.more())
+		for _, bar := range []struct {
+			metric Metric
+			limit  float64
+			text   string
+			values func(a, b string, m Metric) []float64
+		}{
+			{Rate, sqlRate, "/", r.ratios},
+			{P99, sqlP99, "/", r.ratios},
+			{Worst, sqlWorst, "/", r.ratios},
+			{Time, sqlMoreTime, "more than", r.differences},
+			{Allocs, sqlMoreAllocs, "more than", r.differences},
+		} {
+			m := bar.metric
+			if slices.Contains(r.Scenario.Metrics, m) && (m != P99 && m != Worst || !strings.HasSuffix(r.Name, preparedSuffix)) {
+				add(fmt.Sprintf("%s, %s: %s %s %s", r.Name, m, ours, bar.text, theirs), bar.values(ours, theirs, m), bar.limit, m.more())
+			}
 		}
-		more := func(m Metric, limit float64) {
-			add(fmt.Sprintf("%s, %s: %s more than %s", r.Name, m, ours, theirs), r.differences(ours, theirs, m), limit, false)
-		}
-		ratio(Rate, sqlRate)
-		if slices.Contains(r.Scenario.Metrics, P50) { // the crowds, without the one of prepared statements
-			ratio(P99, sqlP99)
-			ratio(Worst, sqlWorst)
-		}
-		more(Time, sqlMoreTime)
-		more(Allocs, sqlMoreAllocs)
 		add(r.Name+", useful work, by what is served without deadlines: "+ours, r.figures(ours, Useful), sqlUseful, true)
 	}
 	return all
