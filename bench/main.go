@@ -156,7 +156,7 @@ func main() {
 		fail(err)
 	}
 	run.Results = append(run.Results, inTime...)
-	if len(run.Results) == 0 {
+	if len(run.Results) == 0 && run.MissingSQL == nil {
 		fail(fmt.Errorf("-only %q matches no scenario", *only))
 	}
 	for _, f := range outputs {

@@ -99,7 +99,7 @@ func (run *Run) sqlTables() string {
 		p("Rows are missing: %s.\n", missing)
 	}
 	if noisy > 0 {
-		p("Others used much of the machine in %d rounds.\n", noisy)
+		p("Others used much of the machine in %d rounds of those without a server.\n", noisy)
 	}
 	const header = "| | | sql.DB | spread | sql.DB on pools | spread | ratio |\n|---|---|--:|--:|--:|--:|--:|\n%s"
 	if queries.Len() > 0 {
