@@ -23,7 +23,7 @@ lint: ## what the gate holds against the code
 	go tool staticcheck work
 	go run ./internal/rooms
 
-bench: ## a minute's look; go run ./bench writes docs/BENCHMARKS.md
+bench: ## some minutes' look; go run ./bench writes docs/BENCHMARKS.md
 	go run ./bench -quick
 
 ci: ## the gate

@@ -99,6 +99,7 @@ func (run *Run) bars() []Bar {
 			}
 		}
 	}
+	all = append(all, run.sqlBars()...)
 	for _, r := range run.Results {
 		if r.Scenario.Event {
 			add(r.Name+": 16,000 / 100", r.growths(), growth)

@@ -1,9 +1,10 @@
 // Command bench measures pools against other ways to share resources, all in
 // one run, and writes docs/BENCHMARKS.md and its pictures.
 //
-//	go run ./bench                # all, some eighteen minutes
-//	go run ./bench -quick         # a minute's look, writes no file
+//	go run ./bench                # all, some half an hour
+//	go run ./bench -quick         # some minutes' look, writes no file
 //	go run ./bench -only events   # what one event costs in a large pool
+//	go run ./bench -only sql      # database/sql with its own pool and on ours
 //	go run ./bench -only 'crowd|yield' -json figures.json
 //
 // Rivals are measured in turns, in another order each round, so that whatever
@@ -55,6 +56,8 @@ type Run struct {
 	Results []*Result
 	Missing string // why there are no real servers, if there are none
 
+	MissingSQL []string // why there are no rows for a database
+
 	patience time.Duration // left to wait for others
 }
 
@@ -71,7 +74,7 @@ type Result struct {
 }
 
 func main() {
-	quick := flag.Bool("quick", false, "a minute's look; writes no report")
+	quick := flag.Bool("quick", false, "some minutes' look; writes no report")
 	only := flag.String("only", "", "measure only the scenarios whose name matches this regular `expression`; writes no report")
 	who := flag.String("rivals", "", "measure only the rivals whose name matches this regular `expression`; writes no report")
 	rounds := flag.Int("rounds", 7, "how often each rival is measured in each scenario (with -quick: 3)")
@@ -118,7 +121,7 @@ func main() {
 	if *quick {
 		run.patience /= 20
 	}
-	if run.Machine.Modules, err = modules(rivals.All); err != nil {
+	if run.Machine.Modules, err = modules(slices.Concat(rivals.All, sqlDrivers)); err != nil {
 		fail(err)
 	}
 
@@ -153,7 +156,7 @@ func main() {
 		fail(err)
 	}
 	run.Results = append(run.Results, inTime...)
-	if len(run.Results) == 0 {
+	if len(run.Results) == 0 && run.MissingSQL == nil {
 		fail(fmt.Errorf("-only %q matches no scenario", *only))
 	}
 	for _, f := range outputs {
@@ -233,7 +236,13 @@ func (run *Run) measure(scenarioNames, rivalNames *regexp.Regexp) (err error) {
 		defer func() { err = errors.Join(err, real.close()) }()
 		run.Machine.Modules = append(run.Machine.Modules, real.newModules(run.Machine.Modules)...)
 	}
-	for _, s := range slices.Concat(scenarios(spinner(time.Microsecond)), real.scenarios(), eventScenarios()) {
+	bases, err := startDatabases(context.Background(), scenarioNames)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, bases.close()) }()
+	run.MissingSQL = bases.missing
+	for _, s := range slices.Concat(scenarios(spinner(time.Microsecond)), real.scenarios(), bases.scenarios(), eventScenarios()) {
 		if scenarioNames.MatchString(s.Name) {
 			all := s.Who
 			s.Who = func(r rivals.Rival) bool { return rivalNames.MatchString(r.Name) && all(r) }

@@ -36,6 +36,11 @@ const (
 	After     Metric = "after"       // callers that were served, of those that came three seconds after it or later
 	Recovered Metric = "recovered s" // from its end on, until callers were served again for good
 
+	// Of databases, in real time (and Recovered, until queries were served again without an error or a wait):
+	Useful Metric = "useful" // queries that were answered in time, by those that are answered without deadlines
+	Errors Metric = "errors" // queries that failed
+	Down   Metric = "down s" // for how long there was no server
+
 	// Of the events:
 	Few    Metric = "ns at 100"    // one event, the median batch
 	Many   Metric = "ns at 16,000" // the same
@@ -47,7 +52,9 @@ const (
 )
 
 // more reports whether the greater figure is the better one.
-func (m Metric) more() bool { return m == Share || m == Rate || m == During || m == After }
+func (m Metric) more() bool {
+	return m == Share || m == Rate || m == During || m == After || m == Useful
+}
 
 // warm makes a pool whose connections are all open and idle.
 func warm(ctx context.Context, r rivals.Rival, size int) (rivals.Pool, error) {

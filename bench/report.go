@@ -43,7 +43,7 @@ func (run *Run) markdown(picture string) string {
 
 	if run.Missing != "" {
 		p("Rows with real servers are missing: %s.\n", run.Missing)
-	} else if slices.ContainsFunc(run.Results, func(r *Result) bool { return r.Scenario.Apart }) {
+	} else if slices.ContainsFunc(run.Results, func(r *Result) bool { return r.Scenario.Apart && !r.Scenario.SQL }) {
 		p("Rows with real servers: each client is a process of its own with %d connections, measured for %v after a fifth", clientConnections, serverTime(run.Target))
 		p("of that to open them; the server runs on the same processors, so a figure tells what client and server take together.")
 		p("uses/s, p50, p99 and worst are of whole uses, from asking for a connection to having given it back, as the")
@@ -87,8 +87,8 @@ func (run *Run) markdown(picture string) string {
 	}
 
 	for _, r := range run.Results {
-		if r.Scenario.Event {
-			continue // see eventTables
+		if r.Scenario.Event || r.Scenario.SQL {
+			continue // see eventTables and sqlTables
 		}
 		p("### %s: %s\n", r.Name, r.Scenario.Title)
 		switch {
@@ -141,6 +141,7 @@ func (run *Run) markdown(picture string) string {
 		}
 	}
 
+	b.WriteString(run.sqlTables())
 	b.WriteString(run.eventTables())
 
 	p("## Who is who\n")

@@ -19,6 +19,7 @@ type Scenario struct {
 	Us      string   // whose figures are ours; "" is pools
 	Apart   bool     // other programs do the work
 	Event   bool     // of events.go: a row in the tables of events
+	SQL     bool     // of sql.go: rows in the tables of databases
 
 	// Who takes part.
 	Who func(r rivals.Rival) bool

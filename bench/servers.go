@@ -67,7 +67,7 @@ func everybody() []rivals.Rival {
 	for _, c := range clients {
 		all = append(all, c.Rival)
 	}
-	return all
+	return append(all, sqlRivals...)
 }
 
 // realServers are the scenarios with a server: how many connections are shared

@@ -119,7 +119,29 @@ func (e *Engine) Start(ctx context.Context) error {
 }
 
 // Kill ends the server as a crash does, and waits until it has gone.
-func (e *Engine) Kill() error { return e.signal(syscall.SIGKILL, true) }
+//
+// The first process is stopped before, so that it cannot start one meanwhile that is
+// overlooked. PostgreSQL does so at each new connection, and such a process may wait
+// for good for a lock that a killed one had.
+func (e *Engine) Kill() error {
+	return errors.Join(e.stopFirst(), e.signal(syscall.SIGKILL, true))
+}
+
+func (e *Engine) stopFirst() error {
+	if e.running == nil {
+		return nil
+	}
+	first := &process.Process{Pid: int32(e.running.Process.Pid)}
+	if err := syscall.Kill(int(first.Pid), syscall.SIGSTOP); err != nil {
+		if errors.Is(err, syscall.ESRCH) {
+			return nil
+		}
+		return fmt.Errorf("engine: %s: %w", e.Name, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return Eventually(ctx, func() error { return stopped(first.Pid, first.Pid) })
+}
 
 // Stop lets the server hang: it keeps its connections, and does not answer any
 // more. Continue ends that.
@@ -142,11 +164,19 @@ func (e *Engine) hangs() error {
 			ids = slices.AppendSeq(ids, maps.Keys(threads))
 		}
 		for _, id := range ids {
-			status, err := (&process.Process{Pid: id}).Status()
-			if err == nil && !slices.Contains(status, process.Stop) && !slices.Contains(status, process.Zombie) {
-				return fmt.Errorf("engine: %s: thread %d of process %d is not stopped: %v", e.Name, id, p.Pid, status)
+			if err := stopped(p.Pid, id); err != nil {
+				return fmt.Errorf("engine: %s: %w", e.Name, err)
 			}
 		}
+	}
+	return nil
+}
+
+// stopped returns nil if a thread has stopped, or is no more.
+func stopped(pid, thread int32) error {
+	status, err := (&process.Process{Pid: thread}).Status()
+	if err == nil && !slices.Contains(status, process.Stop) && !slices.Contains(status, process.Zombie) {
+		return fmt.Errorf("thread %d of process %d is not stopped: %v", thread, pid, status)
 	}
 	return nil
 }
