@@ -171,6 +171,10 @@ inline balance() {               /* step: balance: after every change */
 	:: gives[0] > 0 && gives[0] > lack_beside(0) -> gives[0]--
 	:: gives[1] > 0 && gives[1] > lack_beside(1) -> gives[1]--
 #endif
+#ifndef NO_TAKE_BACK_FROM_EMPTY
+	:: gives[0] > 0 && yields(0) < 0 -> gives[0]--
+	:: gives[1] > 0 && yields(1) < 0 -> gives[1]--
+#endif
 	:: gives[0] + gives[1] > 0 && lack < gives[0] + gives[1] ->
 	   if
 	   :: gives[0] > 0 && (gives[1] == 0 || !over(0)) -> gives[0]--
@@ -214,9 +218,9 @@ inline begin_close(p) {          /* step: leaves: the permit is on its way back 
 inline ask(p) {
 	b = could_open(p);
 #ifdef NO_CREDIT_BACK
-	do :: credit[p] > b -> break :: else -> break od;
+	skip;
 #else
-	do :: credit[p] > b -> credit[p]--; out--; held[p]-- :: else -> break od;    /* step: credit_back */
+	do :: credit[p] > (out > limit -> 0 : b) -> credit[p]--; out--; held[p]-- :: else -> break od;    /* step: credit_back */
 #endif
 	if
 	:: b > 0 && credit[p] > 0 -> credit[p]--; opening[p]++; wants[p] = 0; b = 0
@@ -232,6 +236,7 @@ inline ask(p) {
 #else
 	wants[p] = b;                                              /* step: withdraw, if 0 */
 #endif
+	if :: wants[p] == 0 -> passed[p] = 0 :: else fi;
 	balance()
 }
 
