@@ -76,10 +76,16 @@ byte size[2] = SIZE, lim[2] = SIZE;   /* Size, and the pool's own Limit */
 bool shrunk[2];                   /* the gate's bit: pushes decide under the lock */
 bool closed[2], pausing[2];
 
-#define least(p)   (p == 0 -> LEAST0 : LEAST1)
+#define true_least(p) (p == 0 -> LEAST0 : LEAST1)
+#ifdef NO_LEAST
+#define least(p)   0
+#else
+#define least(p)   true_least(p)
+#endif
 #define alive(p)   (holding[p] + pushing[p] + granted[p] + back[p] + idle[p])
 #define taken(p)   (alive(p) + opening[p] + closing[p])
 #define room(p)    (taken(p) < size[p] && taken(p) + hung[p] < lim[p])
+#define too_many(p) (closed[p] || surplus(p))
 #define surplus(p) (alive(p) > size[p] || alive(p) + hung[p] > lim[p])
 
 /* The budget, under bmu. */
@@ -107,7 +113,7 @@ bool waits_quantum;      /* the alarm is set to when a steal may pay */
 #define soft(p)   (gives[p] > 0 && stays(p) > least(p) && queued[p] == 0)   /* gives up what none of its own wants */
 #ifdef RESERVES          /* what a pool lacks of its least share is kept free for it */
 #define unfilled(p) (held[p] < least(p) && !closed[p] -> least(p) - held[p] : 0)
-#define may_have(p) (out + (held[p] < least(p) -> 0 : unfilled(1 - p)) < limit)
+#define may_have(p) (out + (held[p] < least(p) -> 0 : unfilled((1 - (p)))) < limit)
 #else
 #define may_have(p) (out < limit)
 #endif
@@ -118,9 +124,12 @@ byte lowers = LOWERS;
 bool closes[2];
 byte limits = LIMITS;
 byte cancels = CANCELS, breaks = BREAKS, fails = FAILS, hangs = HANGS, quanta = QUANTA;
+bool clears[2], between[2];       /* of mutants */
 byte passed[2];          /* permits that went to the other while this pool was short and not over its share */
 byte overtook[2];        /* connections that it lent although it had to give one up, and its gate said so */
 hidden byte v, b;        /* scratch inside single steps */
+
+#define exist(p)  (alive(p) + opening[p] + closing[p] + hung[p])          /* what the server may see */
 
 /* ---- the budget: all of it under bmu, which is free ---- */
 
@@ -136,7 +145,7 @@ hidden byte v, b;        /* scratch inside single steps */
 #endif
 
 inline give_permit(p) {          /* to a pool that is short, or asks */
-	assert(out < limit);
+	assert(out < limit && exist(0) + exist(1) + credit[0] + credit[1] <= limit);
 	out++; held[p]++;
 #ifdef TURNS
 	passed[p] = 0;
@@ -209,8 +218,22 @@ inline balance() {               /* step: balance: after every change */
 }
 
 inline begin_close(p) {          /* step: leaves: the permit is on its way back */
-	if :: firm(p) && wants[1-p] > 0 -> behind(p) :: else fi;      /* what was taken from it is not for it */
-	closing[p]++; leaving[p]++; balance()
+	if
+	:: too_many(p) || broken[p]
+	:: else ->                     /* it was asked to */
+	   assert(wants[0] + wants[1] + out - closing[0] - closing[1] - limit > 0);
+	   assert(forced > 0 || stays(p) > true_least(p));
+	   if :: wants[1-p] > 0 -> behind(p) :: else fi      /* step: rotate: what was taken from it is not for it */
+	fi;
+	back[p] = false; broken[p] = false; closing[p]++;
+#ifdef PUT_TOO_EARLY
+	out--; held[p]--;
+#else
+#ifndef LEAVES_IN_SECRET
+	leaving[p]++;
+#endif
+#endif
+	balance()
 }
 
 /* step: ask: once in each settle, with the number of opens that would begin now. What it may not begin it is short of; 0: it is not short. */
@@ -233,6 +256,8 @@ inline ask(p) {
 	fi;
 #ifdef NO_WITHDRAW
 	if :: b > 0 -> wants[p] = b :: else fi;
+#elif defined(TWO_SECTIONS)
+	if :: b > 0 && wants[p] == 0 -> between[p] = true :: else -> wants[p] = b fi;
 #else
 	wants[p] = b;                                              /* step: withdraw, if 0 */
 #endif
@@ -245,7 +270,6 @@ inline ask(p) {
 #define under_bmu !bmu
 #define quiet(p) (begin[p] + queued[p] + granted[p] + refused[p] + holding[p] + pushing[p] + looking[p] == 0)   /* its users are through */
 
-#define too_many(p) (closed[p] || surplus(p))
 #ifdef NO_GIVE_ON_RETURN
 #define spares(p) back[p]
 #else
@@ -262,10 +286,6 @@ inline ask(p) {
 #define may_leave(p)  soft(p)
 #endif
 #define some(p)       (back[p] || settles[p] && idle[p] > 0)
-inline one(p) {                  /* what comes back, or what is idle, by a compare-and-swap */
-	if :: back[p] -> back[p] = false; fresh[p] = false :: else -> assert(idle[p] > 0); idle[p]-- fi
-}
-
 #ifdef TURNS
 inline lends(p) {
 	if
@@ -282,7 +302,11 @@ inline lends(p) {
 #else
 #define asks_anew(p) (wants[p] > 0)   /* step: ask_anew: a push served the waiter for which it was short */
 #endif
+#ifdef NO_GATE_FOR_GIVES
+#define says_shrunk(p) shrunk[p] = surplus(p)
+#else
 #define says_shrunk(p) shrunk[p] = surplus(p) || gives[p] > 0
+#endif
 #ifdef GATE_LATE
 #define first_gate(p) skip
 #else
@@ -291,16 +315,39 @@ inline lends(p) {
 /* With the lock comes the first step of settle: shed: the gate before the slots; a push makes its slot idle and then looks at the gate. */
 #define lock_and_settle(p) mu[p] = true; settles[p] = true; first_gate(p)
 
+#if defined(GATE_LATE)
+#define leave_lock(p) between[p] = true
+#define second(p) true -> says_shrunk(p)
+#elif defined(TWO_SECTIONS)
+#define leave_lock(p) says_shrunk(p); if :: between[p] :: else -> mu[p] = false fi
+#define second(p) true -> wants[p] = 1
+#elif defined(LOCKS_OTHER)
+#define leave_lock(p) says_shrunk(p); if :: poked[1-p] -> between[p] = true :: else -> mu[p] = false fi
+#define second(p) !mu[1-p] -> skip
+#else
+#define leave_lock(p) says_shrunk(p); mu[p] = false
+#endif
+#define refuses(p) (closed[p] && queued[p] > 0)
+#define takes(p)   (settles[p] && idle[p] > 0 && (must_leave(p) || may_leave(p) || queued[p] > 0))
+#define works(p)   (mu[p] && !between[p])
+
 /* Whoever has locked pool p: gives back what he brought, settles if something may have become possible, unlocks. */
 proctype Locked(byte p) {
 end:	do
-	:: atomic { mu[p] && closed[p] && queued[p] > 0 -> refused[p] = refused[p] + queued[p]; queued[p] = 0 }
-	:: atomic { mu[p] && some(p) && (must_leave(p) || may_leave(p)) && under_bmu -> one(p); broken[p] = false; begin_close(p) }   /* step: give_back, shed */
-	:: atomic { mu[p] && some(p) && !must_leave(p) && queued[p] > 0 -> lends(p); one(p); queued[p]--; granted[p]++ }             /* step: grant */
-	:: atomic { mu[p] && back[p] && !must_leave(p) && !may_leave(p) && queued[p] == 0 -> one(p); idle[p]++ }
-	:: atomic { mu[p] && !back[p] && !(closed[p] && queued[p] > 0) && !(some(p) && (must_leave(p) || may_leave(p) || queued[p] > 0)) && under_bmu ->
+	:: atomic { works(p) && refuses(p) -> refused[p] = refused[p] + queued[p]; queued[p] = 0 }
+	:: atomic { works(p) && !back[p] && takes(p) -> idle[p]--; back[p] = true }        /* step: shed: a compare-and-swap; then it is given back */
+	:: atomic { works(p) && back[p] && under_bmu ->                                    /* step: give_back */
+	      if
+	      :: must_leave(p) || may_leave(p) -> begin_close(p)     /* step: claim: leaves, if still asked to */
+	      :: !must_leave(p) && queued[p] > 0 -> back[p] = false; queued[p]--; granted[p]++; lends(p)
+	      :: !must_leave(p) && !may_leave(p) && queued[p] == 0 -> back[p] = false; idle[p]++
+	      fi; fresh[p] = false }
+	:: atomic { works(p) && !refuses(p) && !back[p] && !takes(p) && under_bmu ->
 	      if :: settles[p] || asks_anew(p) -> ask(p); settles[p] = false :: else fi;   /* step: settle */
-	      says_shrunk(p); mu[p] = false }
+	      leave_lock(p) }
+#if defined(GATE_LATE) || defined(TWO_SECTIONS) || defined(LOCKS_OTHER)
+	:: atomic { between[p] && second(p) -> between[p] = false; mu[p] = false }
+#endif
 	od
 }
 
@@ -356,24 +403,54 @@ end:	do
 
 inline drop() { out--; held[p]--; changed = true }   /* step: put: a close is over, an open has failed */
 
+#ifdef PAUSE_KEEPS_PERMIT
+#define drop_unless_kept(p) hung[p]++
+#define drop_if_kept hung[p]--; drop()
+#else
+#define drop_unless_kept(p) drop()
+#define drop_if_kept skip
+#endif
+#if defined(PUT_TOO_EARLY)
+#define left(p) skip
+#elif defined(LEAVES_IN_SECRET)
+#define left(p) drop()
+#else
+#define left(p) leaving[p]--; drop()
+#endif
+#ifdef HUNG_COUNTS_AS_LEAVING
+#define no_longer_leaves(p) skip
+#else
+#define no_longer_leaves(p) leaving[p]--
+#endif
+#ifdef HUNG_PUTS_PERMIT
+#define keeps_permit out--; held[p]--
+#else
+#define keeps_permit skip
+#endif
+
 proctype Calls(byte p) {         /* the pool's own goroutines */
 	bool changed;
 end:	do
 	:: atomic { !mu[p] && under_bmu &&
-	      (opening[p] > 0 || closing[p] > 0 || poked[p] || pausing[p] && quiet(1) || hung[p] > 0 && quiet(0) && quiet(1) || closes[p]) ->
+	      (opening[p] > 0 || closing[p] > 0 || poked[p] && !clears[p] || pausing[p] && quiet(1) || hung[p] > 0 && quiet(0) && quiet(1) || closes[p]) ->
 	   if
 	   :: opening[p] > 0 -> opening[p]--; back[p] = true; fresh[p] = true                                           /* step: open_done */
-	   :: opening[p] > 0 && fails > 0 && p == 0 -> fails--; opening[p]--; pausing[p] = true; drop()   /* step: open_failed */
-	   :: opening[p] > 0 && hangs > 0 -> hangs--; opening[p]--; hung[p]++; changed = true          /* step: abandoned */
-	   :: closing[p] > 0 -> closing[p]--; leaving[p]--; drop()                                     /* step: freed */
-	   :: closing[p] > 0 && hangs > 0 -> hangs--; closing[p]--; hung[p]++; leaving[p]--; changed = true
+	   :: opening[p] > 0 && fails > 0 && p == 0 -> fails--; opening[p]--; pausing[p] = true; drop_unless_kept(p)   /* step: open_failed */
+	   :: opening[p] > 0 && hangs > 0 -> hangs--; opening[p]--; hung[p]++; keeps_permit; changed = true/* step: abandoned */
+	   :: closing[p] > 0 -> closing[p]--; left(p)                                     /* step: freed */
+	   :: closing[p] > 0 && hangs > 0 -> hangs--; closing[p]--; hung[p]++; no_longer_leaves(p); changed = true
 	   :: hung[p] > 0 && quiet(0) && quiet(1) -> hung[p]--; drop()                                 /* step: late */
-	   :: pausing[p] && quiet(1) -> pausing[p] = false                                             /* the next try is due */
-	   :: poked[p] -> poked[p] = false                                                             /* step: poke */
+	   :: pausing[p] && quiet(1) -> pausing[p] = false; drop_if_kept                                             /* the next try is due */
+#ifdef POKE_CLEARED_LATE
+	   :: poked[p] && !clears[p] -> clears[p] = true
+#else
+	   :: poked[p] -> poked[p] = false                                                             /* step: poke: first this, then settle */
+#endif
 	   :: closes[p] -> closes[p] = false; closed[p] = true
 	   fi;
 	   if :: changed -> changed = false; balance() :: else fi;
 	   lock_and_settle(p) }
+	:: atomic { clears[p] && !mu[p] -> clears[p] = false; poked[p] = false }
 	od
 }
 
@@ -383,10 +460,17 @@ end:	do
 	:: atomic { under_bmu && (waits_quantum || lowers == 2 || lowers == 1 && out <= limit) ->
 	      if
 	      :: waits_quantum
+#ifdef BUDGET_LOCKS_POOLS
+	      :: lowers == 2 -> bmu = true; lowers--; limit = LOW
+#else
 	      :: lowers == 2 -> lowers--; limit = LOW                 /* step: lower */
+#endif
 	      :: lowers == 1 && out <= limit -> lowers--; limit = N
 	      fi;
 	      balance() }
+#ifdef BUDGET_LOCKS_POOLS
+	:: atomic { bmu && !mu[0] -> mu[0] = true; settles[0] = true; bmu = false }
+#endif
 	od
 }
 
