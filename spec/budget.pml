@@ -237,19 +237,20 @@ inline begin_close(p) {          /* step: leaves: the permit is on its way back 
 }
 
 /* step: ask: once in each settle, with the number of opens that would begin now. What it may not begin it is short of; 0: it is not short. */
-#define could_open(p) ((closed[p] || pausing[p] || queued[p] <= opening[p] || opening[p] >= WINDOW || !room(p)) -> 0 : 1)
+#define could_open(p, n) (!closed[p] && !pausing[p] && queued[p] > opening[p] + n && opening[p] + n < WINDOW && taken(p) + n < size[p] && taken(p) + hung[p] + n < lim[p])
 inline ask(p) {
-	b = could_open(p);
+	b = 0;
+	do :: could_open(p, b) -> b++ :: else -> break od;
 #ifdef NO_CREDIT_BACK
 	skip;
 #else
 	do :: credit[p] > (out > limit -> 0 : b) -> credit[p]--; out--; held[p]-- :: else -> break od;    /* step: credit_back */
 #endif
-	if
-	:: b > 0 && credit[p] > 0 -> credit[p]--; opening[p]++; wants[p] = 0; b = 0
-	:: b > 0 && credit[p] == 0 && may_have(p) -> give_permit(p); opening[p]++; wants[p] = 0; b = 0
-	:: else -> skip
-	fi;
+	do
+	:: b > 0 && credit[p] > 0 -> credit[p]--; opening[p]++; b--
+	:: b > 0 && credit[p] == 0 && may_have(p) -> give_permit(p); opening[p]++; b--
+	:: else -> break
+	od;
 	if
 	:: b > 0 && wants[p] == 0 && wants[1-p] == 0 -> turn = p
 	:: else
@@ -320,7 +321,7 @@ inline lends(p) {
 #define second(p) true -> says_shrunk(p)
 #elif defined(TWO_SECTIONS)
 #define leave_lock(p) says_shrunk(p); if :: between[p] :: else -> mu[p] = false fi
-#define second(p) true -> wants[p] = 1
+#define second(p) true -> wants[p] = 1    /* WINDOW is 1 */
 #elif defined(LOCKS_OTHER)
 #define leave_lock(p) says_shrunk(p); if :: poked[1-p] -> between[p] = true :: else -> mu[p] = false fi
 #define second(p) !mu[1-p] -> skip
