@@ -3,7 +3,6 @@
 package sqlpools
 
 import (
-	"cmp"
 	"container/list"
 	"context"
 	"database/sql/driver"
@@ -118,7 +117,7 @@ func (s *stmt) below(ctx context.Context) (*physical, *kept, error) {
 	if s.use == s.l.uses {
 		return p, s.k, s.fault
 	}
-	err = s.take(cmp.Or(ctx, s.l.ctx), p)
+	err = s.take(ctx, p)
 	return p, s.k, err
 }
 
@@ -127,7 +126,7 @@ func (s *stmt) below(ctx context.Context) (*physical, *kept, error) {
 type convertingStmt struct{ stmt }
 
 func (s *convertingStmt) ColumnConverter(i int) driver.ValueConverter {
-	if _, k, err := s.below(nil); err == nil {
+	if _, k, err := s.below(s.l.ctx); err == nil {
 		if c, ok := k.raw.(driver.ColumnConverter); ok {
 			return c.ColumnConverter(i)
 		}
@@ -137,7 +136,7 @@ func (s *convertingStmt) ColumnConverter(i int) driver.ValueConverter {
 
 // CheckNamedValue asks the statement, or else the connection.
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
-	if _, k, err := s.below(nil); err == nil {
+	if _, k, err := s.below(s.l.ctx); err == nil {
 		if c, ok := k.raw.(driver.NamedValueChecker); ok {
 			return c.CheckNamedValue(v)
 		}
@@ -148,7 +147,7 @@ func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 // NumInput is -1, which means unknown, when there is no statement: then its use says
 // why.
 func (s *stmt) NumInput() int {
-	_, k, err := s.below(nil)
+	_, k, err := s.below(s.l.ctx)
 	if err != nil {
 		return -1
 	}
