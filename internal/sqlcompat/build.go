@@ -159,7 +159,7 @@ func (e edit) apply(from, to string) error {
 	if err != nil {
 		return err
 	}
-	assertion := regexp.MustCompile(`\b(\w+(?:\.ci)?)\.\((` + e.types + `)\)`)
+	assertion := regexp.MustCompile(`([\w.\[\]]+)\.\((` + e.types + `)\)`)
 	if !assertion.Match(source) {
 		return fmt.Errorf("%s asserts no %s", from, e.types)
 	}

@@ -90,14 +90,37 @@ func pqVariables(address string) []string { return []string{"DATABASE_URL=" + ad
 
 // Why tests of database/sql itself cannot pass.
 const (
-	counts   = "it counts database/sql's connections, or waits for them, whose limits and lifetimes mean nothing here"
-	prepared = "a kept statement is not prepared and closed for each use"
-	tooLong  = hanging + "it waits for connections that database/sql would close, and the pool does not"
+	free     = "it asks a free connection of database/sql how often the driver has prepared something; with a pool these hold none of the driver's"
+	counts   = "it counts database/sql's connections and those that it closes; with a pool its limits and lifetimes are the pool's"
+	prepared = "it expects that each use prepares its statement, or closes it; the pool keeps statements"
+	tooLong  = hanging + "it waits for database/sql to close connections, and with a pool their lifetimes are the pool's"
 )
 
 var internals = reasons{
-	"TestConnMaxLifetime": tooLong,
-	"TestStmtCloseDeps":   tooLong,
+	"TestConnIsValid":                 "it keeps the driver's connection beyond its use",
+	"TestConnMaxLifetime":             tooLong,
+	"TestDriverPanic":                 prepared,
+	"TestErrBadConnReconnect":         prepared,
+	"TestIssue6081":                   "each connection says driver.ErrBadConn at its first use; the pool says so, and opens fewer",
+	"TestManyErrBadConn":              counts,
+	"TestMaxIdleTime":                 counts,
+	"TestMaxOpenConns":                counts,
+	"TestMaxOpenConnsOnBusy":          counts,
+	"TestMultiResultSetQuery":         free,
+	"TestOpenConnector":               "it looks at the connector of the *sql.DB, which is the pool's",
+	"TestParentStmtOutlivesTxStmt":    free,
+	"TestPendingConnsAfterErr":        "it compares the error of an open with ==; the pool's wraps it",
+	"TestQuery":                       free,
+	"TestQueryContext":                free,
+	"TestQueryContextWait":            free,
+	"TestQueryNamedArg":               free,
+	"TestQueryRowClosingStmt":         free,
+	"TestStatsMaxIdleClosedTen":       counts,
+	"TestStmtCloseDeps":               tooLong,
+	"TestTxCannotCommitAfterRollback": "it looks into the driver's transaction, which is wrapped",
+	"TestTxStmtClosedRePrepares":      free,
+	"TestTxStmtFromTxStmtRePrepares":  free,
+	"TestTxStmtPreparedOnce":          free,
 }
 
 const leftOpen = hanging + "it leaves Rows open, for which Close of the *sql.DB waits 30 s"
