@@ -59,6 +59,8 @@ var all = []suite{
 			"TestConnectorObeysDialTimeouts":   callersCtx,
 			"TestConnectorTimeoutsDuringOpen":  callersCtx,
 			"TestConnectorTimeoutsWatchCancel": callersCtx,
+			"TestExecMultipleResults":          leftOpen,
+			"TestQueryMultipleResults":         leftOpen,
 			"TestDialNonRetryableNetErr":       otherError,
 			"TestDialTemporaryNetErr":          otherError,
 			"TestDialUnknownError":             otherError,

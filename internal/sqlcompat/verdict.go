@@ -41,7 +41,7 @@ type verdict struct {
 	both     int      // tests that passed in both runs
 	theirs   []string // failed without a pool
 	skipped  int      // without a pool
-	cannot   []string // failed with a pool only, and are in the table
+	cannot   []string // failed with a pool only, or did not run: the names in the table
 	faults   []string // failed with a pool only, and are not
 	needless []string // are in the table, and passed with a pool or did not run
 	reasons  reasons
@@ -69,7 +69,9 @@ func compare(without, with suites.Results, r reasons) verdict {
 		at, reason := r.of(name)
 		used[at] = true
 		if reason != "" {
-			v.cannot = append(v.cannot, name)
+			if !slices.Contains(v.cannot, at) {
+				v.cannot = append(v.cannot, at)
+			}
 		} else if !partOf(name, bad) {
 			v.faults = append(v.faults, name)
 		}
