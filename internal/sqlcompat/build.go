@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -85,9 +86,7 @@ func (b *builder) build(ctx context.Context, s suite, folder string) (binary, so
 		return "", "", err
 	}
 	overlay := map[string]string{}
-	for to, from := range b.overlay {
-		overlay[to] = from
-	}
+	maps.Copy(overlay, b.overlay)
 	work, target := b.work, ""
 	imports := filepath.Join(folder, "import.go.txt")
 	if s.module == "" {
