@@ -92,33 +92,33 @@ func (p *program) start(ctx context.Context, timeout time.Duration, args ...stri
 	cmd.Stdout, cmd.Stderr = out, out
 	failed := out.run()
 	p.runs++
-	if err := os.WriteFile(filepath.Join(p.temp, fmt.Sprintf("output-%d.txt", p.runs)), out.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(p.temp, fmt.Sprintf("output-%d.txt", p.runs)), out.buffer.Bytes(), 0o600); err != nil {
 		return nil, "", false, err
 	}
-	results := suites.Parse(out.Bytes())
+	results := suites.Parse(out.buffer.Bytes())
 	exit, _ := errors.AsType[*exec.ExitError](failed)
 	switch {
 	case failed == nil:
-		return results, out.String(), false, nil
+		return results, out.buffer.String(), false, nil
 	case exit == nil || len(results) == 0, exit.ExitCode() == exitRace:
-		return nil, "", false, fmt.Errorf("%w\n%s", failed, out.String())
+		return nil, "", false, fmt.Errorf("%w\n%s", failed, out.buffer.String())
 	}
-	return results, out.String(), exit.ExitCode() != exitFailed, nil
+	return results, out.buffer.String(), exit.ExitCode() != exitFailed, nil
 }
 
 // output is what a command prints. One that prints nothing for too long hangs in a
 // test, and has to say where.
 type output struct {
-	bytes.Buffer
-	cmd  *exec.Cmd
-	hang *time.Timer
+	buffer bytes.Buffer // not embedded: its ReadFrom would be used instead of Write
+	cmd    *exec.Cmd
+	hang   *time.Timer
 }
 
 const hangs = 150 * time.Second // the pool's own waits take 30 s; a busy machine may be slow
 
 func (o *output) Write(b []byte) (int, error) { // by one goroutine
 	o.hang.Reset(hangs)
-	return o.Buffer.Write(b)
+	return o.buffer.Write(b)
 }
 
 func (o *output) run() error {
