@@ -131,10 +131,7 @@ func (b *builder) build(ctx context.Context, s suite, folder string) (binary, so
 		return "", "", err
 	}
 	binary = filepath.Join(folder, "tests")
-	args := []string{"test", "-c", "-tags", "sqlcompat", "-overlay", overlayFile, "-o", binary}
-	if !s.slow {
-		args = append(args, "-race")
-	}
+	args := []string{"test", "-c", "-tags", "sqlcompat", "-overlay", overlayFile, "-race", "-o", binary}
 	from := source
 	if s.module == "" {
 		from = b.folder

@@ -21,7 +21,6 @@ type suite struct {
 	args   []string        // of the test binary
 	own    map[string]edit // by the file
 	skip   []string        // tests that do not run in either run
-	slow   bool            // without the race detector, with which they would take too long
 	cannot reasons
 }
 
@@ -78,7 +77,6 @@ var all = []suite{
 			"TestStmtExec":                            leftOpen,
 			"TestRowsColumnTypes":                     leftOpen,
 		}},
-	{name: "sqlite", module: "modernc.org/sqlite@v1.62.0", slow: true},
 	{name: "sqlx-mariadb", module: "github.com/jmoiron/sqlx@v1.4.0", server: engine.MariaDB,
 		env: variables(func(address string) []string {
 			return []string{"SQLX_SQLITE_DSN=:memory:", "SQLX_POSTGRES_DSN=skip", "SQLX_MYSQL_DSN=" + mariaDSN(address, "?parseTime=true")}
