@@ -22,7 +22,11 @@
 //     database/sql does. It may cost a round trip; that is the driver's choice.
 //   - An idle connection is checked by the driver's Ping after Settings.CheckAfter.
 //   - Errors of Connect are [pools.PopError]s. database/sql does not try again after
-//     them, even if the server's own error was a driver.ErrBadConn.
+//     them, even if the server's own error was a driver.ErrBadConn. They wrap the
+//     driver's: compare them by errors.Is and errors.As, not by == or a type assertion.
+//   - The pool opens connections with its own ctx, within Settings.OpenTimeout, and
+//     may lend one to another caller than the one for whom it opened it. Values and the
+//     deadline of the caller's ctx do not reach the driver's Connect or its dialer.
 //   - db.Close closes the pool, and waits for holders up to 30 s; use the pool's Close
 //     first if you want another deadline.
 //

@@ -15,14 +15,13 @@ import (
 	"io"
 	"log"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/utopia-go/pools/internal/engine"
+	"github.com/utopia-go/pools/internal/suites"
 )
 
 const (
@@ -52,11 +51,10 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/utopia-go/pools").Output()
+	root, err := suites.Folder(ctx, "github.com/utopia-go/pools")
 	if err != nil {
 		return err
 	}
-	root := strings.TrimSpace(string(out))
 	temp, err := os.MkdirTemp("", "pools-compat-")
 	if err != nil {
 		return err
@@ -70,18 +68,14 @@ func puddleTests(ctx context.Context, root, folder string) error {
 	if err := os.CopyFS(folder, os.DirFS(filepath.Join(root, "compat", "puddle"))); err != nil {
 		return err
 	}
-	if err := goCommand(ctx, folder, nil, io.Discard, "mod", "edit", "-replace", "github.com/utopia-go/pools="+root); err != nil {
+	if err := suites.Go(ctx, folder, suites.Alone(), io.Discard, "mod", "edit", "-replace", "github.com/utopia-go/pools="+root); err != nil {
 		return err
 	}
-	var theirs bytes.Buffer
-	if err := goCommand(ctx, root, nil, &theirs, "mod", "download", "-json", puddle); err != nil {
+	theirs, err := suites.Download(ctx, puddle)
+	if err != nil {
 		return err
 	}
-	dir := regexp.MustCompile(`"Dir": "(.*)"`).FindSubmatch(theirs.Bytes())
-	if dir == nil {
-		return fmt.Errorf("where is %s? %s", puddle, theirs.String())
-	}
-	tests, err := os.ReadFile(filepath.Join(string(dir[1]), "pool_test.go"))
+	tests, err := os.ReadFile(filepath.Join(theirs, "pool_test.go"))
 	if err != nil {
 		return err
 	}
@@ -119,15 +113,19 @@ func pgxpoolTests(ctx context.Context, root, folder string) error {
 
 // test runs tests and tells what passed and what did not.
 func test(ctx context.Context, name, folder string, env []string, args ...string) error {
-	if err := goCommand(ctx, folder, env, os.Stderr, "mod", "tidy"); err != nil {
+	env = append(suites.Alone(), env...)
+	if err := suites.Go(ctx, folder, env, os.Stderr, "mod", "tidy"); err != nil {
 		return err
 	}
 	var out bytes.Buffer
-	failed := goCommand(ctx, folder, env, &out, append([]string{"test", "-v", "-count", "1"}, args...)...)
-	passed := len(regexp.MustCompile(`(?m)^--- PASS: `).FindAll(out.Bytes(), -1))
+	failed := suites.Go(ctx, folder, env, &out, append([]string{"test", "-v", "-count", "1"}, args...)...)
+	results := suites.Parse(out.Bytes())
+	passed := results.Tests(suites.Passed)
 	var bad []string
-	for _, m := range regexp.MustCompile(`(?m)^--- FAIL: (\w+)`).FindAllSubmatch(out.Bytes(), -1) {
-		bad = append(bad, string(m[1]))
+	for name, result := range results {
+		if !strings.Contains(name, "/") && (result == suites.Failed || result == suites.Began) {
+			bad = append(bad, name)
+		}
 	}
 	slices.Sort(bad)
 	fmt.Printf("%s: %d tests pass, %d do not\n", name, passed, len(bad))
@@ -146,19 +144,4 @@ func test(ctx context.Context, name, folder string, env []string, args ...string
 		faults = append(faults, errors.New(out.String()))
 	}
 	return errors.Join(faults...)
-}
-
-// goCommand runs the Go client outside of any workspace.
-func goCommand(ctx context.Context, folder string, env []string, stdout io.Writer, args ...string) error {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = folder
-	cmd.Env = append(append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod"), env...)
-	cmd.Stdout, cmd.Stderr = stdout, os.Stderr
-	if args[0] == "test" {
-		cmd.Stderr = stdout
-	}
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("go %s: %w", strings.Join(args, " "), err)
-	}
-	return nil
 }
