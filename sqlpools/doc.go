@@ -11,8 +11,7 @@
 // The *sql.DB gets a [driver.Connector] whose connections are logical ones: each takes
 // a connection of the pool when a use begins (Connect, ResetSession), and gives it back
 // when the use has ended (IsValid). What database/sql keeps between two uses holds
-// nothing. When the pool has no idle connection, database/sql comes to Connect, which
-// waits in the pool's queue with the caller's ctx.
+// nothing. Callers wait in the pool's queue, with their own ctx.
 //
 //   - A connection whose driver says [driver.ErrBadConn], or that it is not valid
 //     ([driver.Validator]), is closed and the other idle ones are checked before they
@@ -24,6 +23,9 @@
 //   - Errors of Connect are [pools.PopError]s. database/sql does not try again after
 //     them, even if the server's own error was a driver.ErrBadConn. They wrap the
 //     driver's: compare them by errors.Is and errors.As, not by == or a type assertion.
+//   - If a wait was in vain (WaitTimeout, the end of ctx), [sql.DB.Conn] may return no
+//     error; then the first method of the [sql.Conn] returns it. All other methods of the
+//     *sql.DB return it themselves.
 //   - The pool opens connections with its own ctx, within Settings.OpenTimeout, and
 //     may lend one to another caller than the one for whom it opened it. Values and the
 //     deadline of the caller's ctx do not reach the driver's Connect or its dialer.
@@ -123,14 +125,14 @@
 // SetMaxIdleConns, SetConnMaxIdleTime and SetConnMaxLifetime concern logical
 // connections, which cost some hundred bytes and hold nothing: OpenDB has Size of them
 // kept, and with fewer a use costs up to 3 µs more. SetMaxOpenConns makes callers wait
-// in database/sql before they wait here: those are served by one goroutine of
-// database/sql, one after the other and without their ctx, so that one that waits for
-// the pool holds up all others, for up to Settings.WaitTimeout. If it is set after the
-// first use, db.Conn may return no error though the wait for the pool has failed; the
-// first method of the *sql.Conn tells it. Leave it at 0, and set Size.
+// in database/sql before they wait here, in random order and without WaitTimeout. After
+// an error one goroutine of database/sql opens for all of them, one after the other and
+// without their ctx, so that one that waits for the pool holds up all others, for up to
+// Settings.WaitTimeout; and no logical connection is kept, which costs up to 3 µs a use.
+// Leave it at 0, and set Size.
 //
-// db.Stats counts logical connections: InUse is how many connections are in use, Idle
-// and OpenConnections are no connections of the server's, and MaxOpenConnections,
+// db.Stats counts logical connections: InUse is how many callers have a connection or
+// wait for one, Idle and OpenConnections are no connections of the server's, and
 // WaitCount, WaitDuration and the closed ones mean nothing. Use the pool's Stats.
 //
 // # The driver's own connection
@@ -141,7 +143,6 @@
 // # Cost
 //
 // An Exec costs some 0.4 µs and no allocation more than on a *sql.DB without a pool
-// below, if an idle connection is there (BenchmarkExec, 2 cores). One that waits costs
-// seven allocations, of database/sql's logical connection. The functions of this package
-// are safe for concurrent use.
+// below (BenchmarkExec, 2 cores). The functions of this package are safe for concurrent
+// use.
 package sqlpools

@@ -645,8 +645,6 @@ var mutants = []mutant{
 	// Under database/sql.
 	{"a use that ends keeps its connection", "sqlpools/logical.go", "\tif l.p != nil {\n\t\t_ = l.end()\n\t}\n", "",
 		"an idle *sql.DB holds all connections"},
-	{"what nobody used is handed on", "sqlpools/logical.go", "return !unused", "return !unused || true",
-		"a user hears of a bad connection that is none"},
 	{"a limited *sql.DB keeps what nobody used", "sqlpools/open.go", "map[bool]int{true: -1, false: c.keeps}[limited]", "c.keeps",
 		"an idle *sql.DB holds a connection"},
 	{"who waited in vain waits again", "sqlpools/logical.go", " && !errors.Is(l.fault, pools.ErrWaitTimeout)", "",
