@@ -30,6 +30,8 @@ type logical struct {
 	touched bool      // something was asked of the driver in this use
 	spare   bool      // this is its first use, and perhaps nobody waits for it
 	uses    int       // that have ended
+	inTx    bool      // of a *sql.Tx
+	skipped string    // what the driver has just refused to run without preparing it
 	taken   []*kept   // statements that are in use
 }
 
@@ -84,7 +86,20 @@ func (l *logical) below() driver.Conn {
 	if err != nil {
 		return nil
 	}
+	p.changes() // nobody knows what is done with it
 	return p.raw
+}
+
+// aliveCtx is the latest ctx of the use, for methods that have none. Its end concerns
+// the method that it came with.
+func (l *logical) aliveCtx() context.Context {
+	switch {
+	case l.ctx == nil: // there is no use
+		return context.Background()
+	case l.ctx.Err() != nil:
+		return context.WithoutCancel(l.ctx)
+	}
+	return l.ctx
 }
 
 // ResetSession begins a use, and waits for a connection if it must. After
@@ -93,6 +108,9 @@ func (l *logical) below() driver.Conn {
 // SetMaxOpenConns database/sql may return the driver.ErrBadConn: then the first method
 // of the use tells the error.
 func (l *logical) ResetSession(ctx context.Context) error {
+	if l.p != nil {
+		return nil
+	}
 	l.p, l.conn, l.fault = l.c.take(ctx)
 	l.ctx = ctx
 	if l.fault != nil && ctx.Err() == nil && !errors.Is(l.fault, pools.ErrWaitTimeout) && !l.c.isLimited() {
@@ -119,9 +137,12 @@ func (l *logical) Close() error {
 	if l.p == nil {
 		return nil
 	}
-	if l.touched || !l.spare {
-		l.p.bad = true
+	if l.spare && !l.touched {
+		// database/sql is locked here, and an Observer may ask its Stats.
+		go l.end()
+		return nil
 	}
+	l.p.bad = true
 	return l.end()
 }
 
@@ -135,7 +156,12 @@ func (l *logical) end() error {
 	if p.bad && !pools.Breaks(err) {
 		err = driver.ErrBadConn
 	}
+	if p.changed { // Options.Clean may change it back
+		p.changes()
+		p.changed = false
+	}
 	clear(l.taken)
+	l.inTx, l.skipped = false, ""
 	l.taken, l.uses = l.taken[:0], l.uses+1
 	l.conn, l.p, l.err, l.ctx, l.touched, l.spare = pools.Conn[driver.Conn]{}, nil, nil, nil, false, false
 	return conn.PushErr(err)
@@ -143,23 +169,28 @@ func (l *logical) end() error {
 
 // note keeps what a method of the driver has returned. After driver.ErrBadConn
 // database/sql only closes.
-func (l *logical) note(p *physical, err error) {
+//
+// Some drivers say so, too, when the method's ctx had ended before they did anything.
+// That is not the server's fault.
+func (l *logical) note(ctx context.Context, p *physical, err error) {
 	if err == driver.ErrSkip { // database/sql compares so, too
 		return
 	}
 	l.err = err
 	if errors.Is(err, driver.ErrBadConn) {
 		p.bad = true
+		l.err = cmp.Or(ctx.Err(), err)
 	}
 }
 
 // noteRun is note for a statement that was run.
-func (l *logical) noteRun(p *physical, query string, err error) {
-	l.note(p, err)
+func (l *logical) noteRun(ctx context.Context, p *physical, query string, err error) {
+	l.note(ctx, p, err)
 	switch err {
 	case nil:
 		p.ran(query)
 	case driver.ErrSkip: // nothing was run
+		l.skipped = query
 	default:
 		p.failed(query)
 	}
@@ -168,7 +199,7 @@ func (l *logical) noteRun(p *physical, query string, err error) {
 // noteClosed is note for the end of a statement, which hides no error of its use.
 func (l *logical) noteClosed(p *physical, err error) {
 	if err != nil {
-		l.note(p, err)
+		l.note(context.Background(), p, err)
 	}
 }
 
@@ -182,7 +213,7 @@ func (l *logical) Ping(ctx context.Context) error {
 		return nil
 	}
 	err = pinger.Ping(ctx)
-	l.note(p, err)
+	l.note(ctx, p, err)
 	return err
 }
 
@@ -216,7 +247,7 @@ func (l *logical) exec(ctx context.Context, query string, args []driver.NamedVal
 	default:
 		return nil, driver.ErrSkip // a driver whose connections differ
 	}
-	l.noteRun(p, query, err)
+	l.noteRun(ctx, p, query, err)
 	return result, err
 }
 
@@ -238,7 +269,7 @@ func (l *logical) query(ctx context.Context, query string, args []driver.NamedVa
 	default:
 		return nil, driver.ErrSkip // a driver whose connections differ
 	}
-	l.noteRun(p, query, err)
+	l.noteRun(ctx, p, query, err)
 	return rows, err
 }
 
@@ -264,11 +295,13 @@ func (l *logical) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
+	l.ctx = ctx
 	tx, err := begin(ctx, p.raw, o)
-	l.note(p, err)
+	l.note(ctx, p, err)
 	if err != nil {
 		return nil, err
 	}
+	l.inTx = true
 	return &transaction{l, p, tx, ctx}, nil
 }
 
@@ -300,8 +333,9 @@ type transaction struct {
 
 func (t *transaction) Commit() error {
 	err := t.tx.Commit()
+	t.l.inTx = false
 	t.p.ended(err)
-	t.l.note(t.p, err)
+	t.l.note(t.ctx, t.p, err)
 	return err
 }
 
@@ -309,8 +343,9 @@ func (t *transaction) Commit() error {
 // connection then only if the driver can reset and validate it.
 func (t *transaction) Rollback() error {
 	err := t.tx.Rollback()
+	t.l.inTx = false
 	t.p.ended(err)
-	t.l.note(t.p, err)
+	t.l.note(t.ctx, t.p, err)
 	if ended := t.ctx.Err(); ended != nil && !t.p.keepsRollback {
 		t.p.bad, t.l.err = true, ended
 	}
@@ -326,7 +361,14 @@ func (l *logical) PrepareContext(ctx context.Context, query string) (driver.Stmt
 	if err != nil {
 		return nil, err
 	}
+	l.ctx = ctx
 	s := stmt{l: l, query: query}
+	// A statement that no longer fits its tables cannot be prepared anew in a
+	// transaction, which has failed then.
+	if fresh := (l.inTx || p.begun) && query != l.skipped; fresh {
+		p.statements.drop(query)
+	}
+	l.skipped = ""
 	if err := s.take(ctx, p); err != nil {
 		return nil, err
 	}

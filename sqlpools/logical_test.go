@@ -251,7 +251,7 @@ func one(ctx context.Context, db *sql.DB, s *sql.Stmt, kind int) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.StmtContext(ctx, s).ExecContext(ctx, 1)
+		_, err = tx.ExecContext(ctx, "y")
 		return errors.Join(err, pause(), tx.Commit())
 	}
 	conn, err := db.Conn(ctx)
@@ -259,6 +259,110 @@ func one(ctx context.Context, db *sql.DB, s *sql.Stmt, kind int) error {
 		return err
 	}
 	return errors.Join(pause(), conn.PingContext(ctx), conn.Close())
+}
+
+// What a text means may change with the session. Then no statement from before is used,
+// and none from in between once the use has ended: Options.Clean may change it back.
+func TestTextsThatMeanSomethingElse(t *testing.T) {
+	raw := func(conn *sql.Conn) error { return sqlpools.Raw(conn, func(driver.Conn) error { return nil }) }
+	exec := func(query string) func(*sql.Conn) error {
+		return func(conn *sql.Conn) error { _, err := conn.ExecContext(context.Background(), query); return err }
+	}
+	for name, test := range map[string]struct {
+		change   func(*sql.Conn) error
+		prepared int
+	}{
+		"nothing":           {exec("select 1"), 1},
+		"USE":               {exec("use other"), 3},
+		"SET":               {exec("select 1; set sql_mode = ''"), 3},
+		"SET for MySQL":     {exec("/*!40101 SET NAMES utf8 */"), 3},
+		"SET of @@":         {exec("set @@sql_mode = ''"), 3},
+		"SET of @":          {exec("set @a = 1"), 1},
+		"SET LOCAL":         {exec("set local a = 1"), 1},
+		"SET search_path":   {exec("set search_path = a"), 1},
+		"in a string":       {exec("select '; use other'"), 1},
+		"Raw":               {raw, 3},
+		"failed in between": {func(conn *sql.Conn) error { _ = exec("fails; use other")(conn); return nil }, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			shaped(t, "both ways", pools.Settings{Size: 1}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, _ *pools.Pool[driver.Conn], below *fake) {
+				prepare := func(conn *sql.Conn) {
+					t.Helper()
+					s, err := conn.PrepareContext(t.Context(), "x")
+					must(t, err)
+					_, err = s.ExecContext(t.Context())
+					must(t, errors.Join(err, s.Close()))
+				}
+				for i := range 3 {
+					conn, err := db.Conn(t.Context())
+					must(t, err)
+					prepare(conn)
+					if i == 0 {
+						must(t, test.change(conn))
+						prepare(conn)
+					}
+					must(t, conn.Close())
+				}
+				if p, c := below.asked("prepare x"), below.asked("close x"); p != test.prepared || c != p-1 {
+					t.Errorf("prepared %d times, closed %d times", p, c)
+				}
+			})
+		})
+	}
+}
+
+// A ctx that had ended before the driver did anything is not the server's fault, though
+// the driver says driver.ErrBadConn.
+func TestEndedBefore(t *testing.T) {
+	scenario(t, pools.Settings{Size: 2}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], _ *fake) {
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 10 {
+			conn, err := db.Conn(t.Context())
+			must(t, err)
+			if _, err := conn.ExecContext(ended, "looks at its ctx"); !errors.Is(err, driver.ErrBadConn) {
+				t.Error(err)
+			}
+			_ = conn.Close()
+		}
+		must(t, db.PingContext(t.Context()))
+	})
+}
+
+// The ctx of db.Conn may end before a statement of a transaction is prepared.
+func TestStatementAfterTheContextOfItsConn(t *testing.T) {
+	shaped(t, "ctx", pools.Settings{Size: 1}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], _ *fake) {
+		s, err := db.PrepareContext(t.Context(), "x ?")
+		must(t, err)
+		short, cancel := context.WithCancel(t.Context())
+		conn, err := db.Conn(short)
+		must(t, err)
+		tx, err := conn.BeginTx(short, nil)
+		must(t, err)
+		must(t, tx.Commit())
+		tx, err = conn.BeginTx(t.Context(), nil)
+		must(t, err)
+		cancel()
+		_, err = tx.StmtContext(t.Context(), s).ExecContext(t.Context(), 1)
+		must(t, errors.Join(err, tx.Commit(), conn.Close(), s.Close()))
+	})
+}
+
+// A connection that was opened for somebody who has left is given back while the *sql.DB
+// is locked. An Observer that asks it does not wait for itself.
+func TestObserverAsksTheDB(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var db *sql.DB
+		pushed := 0
+		settings := pools.Settings{Size: 1, Observer: &pools.Observer{Pushed: func(pools.Event) { pushed++; db.Stats() }}}
+		db, pool, err := sqlpools.OpenDB("db", quick{}, settings, sqlpools.Options{})
+		must(t, err)
+		leaves(t, db, pool, func(*sql.DB) {})
+		must(t, db.Close())
+		if pushed == 0 {
+			t.Error("nothing was observed")
+		}
+	})
 }
 
 // The error of a wait is that of the pool, also when SetMaxOpenConns comes late.
@@ -301,35 +405,50 @@ func TestLimitThatComesLate(t *testing.T) {
 // A connection that database/sql's own goroutine got for somebody who has left is given
 // back, as good as it was.
 func TestLeftWhileItOpens(t *testing.T) {
-	scenario(t, pools.Settings{Size: 1}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], _ *fake) {
-		db.SetMaxOpenConns(1)
-		a, err := db.Conn(t.Context())
-		must(t, err)
-		ctx, cancel := context.WithCancel(t.Context())
-		got := make(chan error, 1)
-		go func() { got <- db.PingContext(ctx) }()
-		synctest.Wait()
-		beside := make(chan pools.Conn[driver.Conn], 1)
-		go func() {
-			conn, err := pool.Pop(t.Context())
-			if err != nil {
-				t.Error(err)
-			}
-			beside <- conn
-		}()
-		synctest.Wait()
-		must(t, a.Close()) // the one beside has it, and the goroutine waits
-		conn := <-beside
-		cancel()
-		if err := <-got; !errors.Is(err, context.Canceled) {
+	for name, late := range map[string]func(db *sql.DB){
+		"plain":         func(db *sql.DB) {},
+		"SetMaxIdle":    func(db *sql.DB) { db.SetMaxIdleConns(10) },
+		"limit is gone": func(db *sql.DB) { db.SetMaxOpenConns(0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			scenario(t, pools.Settings{Size: 1}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], _ *fake) {
+				leaves(t, db, pool, late)
+				if st := pool.Stats(); st.Held != 0 || st.Closed != 0 || st.Idle != 1 {
+					t.Errorf("%d held, %d closed, %d idle", st.Held, st.Closed, st.Idle)
+				}
+			})
+		})
+	}
+}
+
+// leaves has somebody leave while database/sql waits for the pool on their behalf.
+func leaves(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], late func(*sql.DB)) {
+	db.SetMaxOpenConns(1)
+	a, err := db.Conn(t.Context())
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan error, 1)
+	go func() { got <- db.PingContext(ctx) }()
+	synctest.Wait()
+	beside := make(chan pools.Conn[driver.Conn], 1)
+	go func() {
+		conn, err := pool.Pop(t.Context())
+		if err != nil {
 			t.Error(err)
 		}
-		must(t, conn.Push())
-		synctest.Wait()
-		if st := pool.Stats(); st.Held != 0 || st.Closed != 0 || st.Idle != 1 {
-			t.Errorf("%+v", st)
-		}
-	})
+		beside <- conn
+	}()
+	synctest.Wait()
+	_ = a.Raw(func(any) error { return driver.ErrBadConn }) // so that it is not handed on
+	conn := <-beside
+	cancel()
+	if err := <-got; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	synctest.Wait()
+	late(db)
+	must(t, conn.Push())
+	synctest.Wait()
 }
 
 // What a *sql.DB costs beside the pool: no allocation, and no logical connection for

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 
 	"github.com/utopia-go/pools"
 )
@@ -78,9 +77,9 @@ func OpenDB(name string, c driver.Connector, settings pools.Settings, options Op
 	if err != nil {
 		return nil, nil, err
 	}
-	below := &connector{Connector: c, pool: pool, keeps: settings.Size}
+	below := &connector{Connector: c, pool: pool}
 	below.db = sql.OpenDB(below)
-	below.db.SetMaxIdleConns(below.keeps)
+	below.db.SetMaxIdleConns(settings.Size) // logical connections, which hold none of the pool's
 	return below.db, pool, nil
 }
 
@@ -102,29 +101,24 @@ func Connector(c driver.Connector, options Options) (pools.Connector[driver.Conn
 // connector is what the *sql.DB has.
 type connector struct {
 	driver.Connector
-	pool    *pools.Pool[driver.Conn]
-	db      *sql.DB
-	keeps   int         // logical connections that the *sql.DB keeps, which hold none of the pool's
-	limited atomic.Bool // by SetMaxOpenConns, when Connect last looked
-	shared  atomic.Bool // it has been limited: some Connects are database/sql's own
+	pool *pools.Pool[driver.Conn]
+	db   *sql.DB
 }
 
 // Connect is called when there is no idle logical connection.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	limited := c.isLimited()
-	if limited {
-		c.shared.Store(true)
-	}
-	if c.limited.Swap(limited) != limited {
-		// With SetMaxOpenConns, database/sql's own goroutine calls Connect for those
-		// that wait. When they have left it would keep what it has got, unused.
-		c.db.SetMaxIdleConns(map[bool]int{true: -1, false: c.keeps}[limited])
-	}
 	p, conn, err := c.take(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return newLogical(logical{c: c, ctx: ctx, p: p, conn: conn, spare: c.shared.Load()}), nil
+	// With SetMaxOpenConns, database/sql's own goroutine calls Connect for those that
+	// wait there. When they have left it would keep what it has got, unused.
+	st := c.db.Stats()
+	shared := st.MaxOpenConnections > 0 || st.WaitCount > 0
+	if shared {
+		c.db.SetMaxIdleConns(-1)
+	}
+	return newLogical(logical{c: c, ctx: ctx, p: p, conn: conn, spare: shared}), nil
 }
 
 // isLimited reports whether SetMaxOpenConns is set. It locks the *sql.DB, which locks a

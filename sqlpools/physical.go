@@ -20,9 +20,10 @@ type physical struct {
 	keepsRollback bool // database/sql keeps such a connection when a ctx ends its transaction
 	statements    statements
 
-	used  bool
-	bad   bool // it said driver.ErrBadConn, or database/sql gave it up
-	begun bool // a transaction, by a statement, and nobody has ended it
+	used    bool
+	changed bool // in this use, what a text means
+	bad     bool // it said driver.ErrBadConn, or database/sql gave it up
+	begun   bool // a transaction, by a statement, and nobody has ended it
 	// A Commit that failed may have left the transaction open, and a text of several
 	// statements that failed may have begun one.
 	unsure bool
@@ -143,7 +144,7 @@ func (p *physical) resetSession(ctx context.Context, conn pools.Conn[driver.Conn
 func (p *physical) clean(ctx context.Context, further func(context.Context, driver.Conn) error) error {
 	switch {
 	case p.begun:
-		if err := Exec(ctx, p.raw, "ROLLBACK"); err != nil {
+		if err := p.rollback(ctx); err != nil {
 			return err
 		}
 	case p.unsure: // mostly there is no transaction, which some servers call an error
@@ -159,6 +160,19 @@ func (p *physical) clean(ctx context.Context, further func(context.Context, driv
 		return err
 	}
 	return ctx.Err() // some drivers succeed late, with a connection that they have given up
+}
+
+// rollback ends the transaction that was begun. If that fails there may be none: SQLite
+// rolls back by itself after some errors. Then another one can be begun.
+func (p *physical) rollback(ctx context.Context) error {
+	err := Exec(ctx, p.raw, "ROLLBACK")
+	if err == nil || errors.Is(err, driver.ErrBadConn) || ctx.Err() != nil {
+		return err
+	}
+	if Exec(ctx, p.raw, "BEGIN") != nil {
+		return err
+	}
+	return Exec(ctx, p.raw, "ROLLBACK")
 }
 
 // over reports whether an error says that the session has ended: driver.ErrBadConn, or an

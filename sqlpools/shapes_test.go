@@ -98,7 +98,10 @@ func (c execer) Exec(query string, args []driver.Value) (driver.Result, error) {
 	c.say("exec %s %v", query, args)
 	return driver.RowsAffected(1), c.answer(query)
 }
-func (c execerContext) ExecContext(_ context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+func (c execerContext) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if strings.Contains(query, "looks at its ctx") && ctx.Err() != nil {
+		return nil, driver.ErrBadConn
+	}
 	c.say("exec, ctx %s %v", query, args)
 	return driver.RowsAffected(2), c.answer(query)
 }

@@ -1,6 +1,9 @@
 package sqlpools
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestTransactionsByStatements(t *testing.T) {
 	for _, test := range []struct {
@@ -37,10 +40,26 @@ func TestTransactionsByStatements(t *testing.T) {
 		{"", true, true},
 		{";;", true, true},
 		{"/* never ends", false, false},
+		{"insert into a values ('dear all; begin transaction')", false, false},
+		{`insert into a values ("dear all; begin transaction")`, false, false},
+		{"select 'it''s'; begin", false, true},
+		{"-- it's; here\nbegin", false, true},
+		{"# it's; here\nbegin", false, true},
+		{"select 1 -- it's\n; begin", false, true},
+		{"/* it's; here */ begin", false, true},
+		{"do $$ begin; end $$; begin", false, true},
+		{"do $a$ begin; $$ $a$", false, false},
+		{"select $1; begin", false, true},
+		{"create trigger a before insert on b for each row set new.c = ';'; begin", false, true},
+		{"select '", true, true},
+		{"select 'a\\'; begin", false, false}, // MySQL's string has not ended
 		{"-- never ends", true, true},
 	} {
 		p := &physical{begun: test.was}
 		p.ran(test.query)
+		if strings.Contains(test.query, `\`) && !p.unsure {
+			t.Errorf("%q is sure", test.query)
+		}
 		if p.begun != test.want {
 			t.Errorf("%q after %v: %v", test.query, test.was, p.begun)
 		}

@@ -17,6 +17,7 @@ type statements struct {
 	most    int
 	byQuery map[string]*kept
 	order   list.List // of the ones that are not in use; the last used is the first
+	state   int       // raised when a text may mean something else than before
 }
 
 type kept struct {
@@ -25,6 +26,7 @@ type kept struct {
 	place  *list.Element // in order; nil: it is in use
 	again  bool          // it was used before
 	failed bool          // it goes when it is closed
+	state  int           // of statements, when it was prepared
 }
 
 func prepare(ctx context.Context, raw driver.Conn, query string) (driver.Stmt, error) {
@@ -39,23 +41,36 @@ func prepare(ctx context.Context, raw driver.Conn, query string) (driver.Stmt, e
 	return s, err
 }
 
-// take returns a statement for one use.
+// take returns a statement for one use: one that is kept, or a new one.
 func (s *statements) take(ctx context.Context, raw driver.Conn, query string) (*kept, error) {
 	if k := s.byQuery[query]; k != nil && k.place != nil {
 		s.order.Remove(k.place)
 		k.place, k.again = nil, true
-		return k, nil
+		if k.state == s.state {
+			return k, nil
+		}
+		delete(s.byQuery, query)
+		if err := k.raw.Close(); errors.Is(err, driver.ErrBadConn) {
+			return nil, err
+		}
 	}
 	own, err := prepare(ctx, raw, query)
 	if err != nil {
 		return nil, err
 	}
-	return &kept{query: query, raw: own}, nil
+	return &kept{query: query, raw: own, state: s.state}, nil
+}
+
+// drop forgets the one that is kept and not in use: the next is a new one.
+func (s *statements) drop(query string) {
+	if k := s.byQuery[query]; k != nil && k.place != nil {
+		k.state = -1
+	}
 }
 
 // give takes it back, and closes those that are too many.
 func (s *statements) give(k *kept) error {
-	if other := s.byQuery[k.query]; k.failed || s.most < 0 || other != nil && other != k {
+	if other := s.byQuery[k.query]; k.failed || k.state != s.state || s.most < 0 || other != nil && other != k {
 		if other == k {
 			delete(s.byQuery, k.query)
 		}
@@ -94,13 +109,14 @@ type stmt struct {
 	k     *kept // of the use
 	use   int   // which
 	fault error // why there is none in this use
+	late  bool  // because its ctx had ended; another may not have
 }
 
 // take takes a statement of the connection.
 func (s *stmt) take(ctx context.Context, p *physical) error {
 	s.use = s.l.uses
 	s.k, s.fault = p.statements.take(ctx, p.raw, s.query)
-	s.l.note(p, s.fault)
+	s.l.note(ctx, p, s.fault)
 	if s.fault == nil {
 		s.l.taken = append(s.l.taken, s.k)
 	}
@@ -114,10 +130,11 @@ func (s *stmt) below(ctx context.Context) (*physical, *kept, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.use == s.l.uses {
+	if s.use == s.l.uses && (s.fault == nil || ctx.Err() != nil || !s.late) {
 		return p, s.k, s.fault
 	}
 	err = s.take(ctx, p)
+	s.late = err != nil && ctx.Err() != nil
 	return p, s.k, err
 }
 
@@ -126,7 +143,7 @@ func (s *stmt) below(ctx context.Context) (*physical, *kept, error) {
 type convertingStmt struct{ stmt }
 
 func (s *convertingStmt) ColumnConverter(i int) driver.ValueConverter {
-	if _, k, err := s.below(s.l.ctx); err == nil {
+	if _, k, err := s.below(s.l.aliveCtx()); err == nil {
 		if c, ok := k.raw.(driver.ColumnConverter); ok {
 			return c.ColumnConverter(i)
 		}
@@ -136,7 +153,7 @@ func (s *convertingStmt) ColumnConverter(i int) driver.ValueConverter {
 
 // CheckNamedValue asks the statement, or else the connection.
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
-	if _, k, err := s.below(s.l.ctx); err == nil {
+	if _, k, err := s.below(s.l.aliveCtx()); err == nil {
 		if c, ok := k.raw.(driver.NamedValueChecker); ok {
 			return c.CheckNamedValue(v)
 		}
@@ -147,7 +164,7 @@ func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 // NumInput is -1, which means unknown, when there is no statement: then its use says
 // why.
 func (s *stmt) NumInput() int {
-	_, k, err := s.below(s.l.ctx)
+	_, k, err := s.below(s.l.aliveCtx())
 	if err != nil {
 		return -1
 	}
@@ -207,14 +224,15 @@ func (s *stmt) run(ctx context.Context, do func(raw driver.Stmt) error) error {
 	}
 	err = do(k.raw)
 	if err != nil && k.again && forgotten(err) {
-		_ = k.raw.Close()
-		own, prepareErr := prepare(ctx, p.raw, k.query)
-		if prepareErr == nil {
+		if own, prepareErr := prepare(ctx, p.raw, k.query); prepareErr == nil {
+			_ = k.raw.Close()
 			k.raw, k.again = own, false
 			err = do(own)
+		} else {
+			s.l.note(ctx, p, prepareErr)
 		}
 	}
-	s.l.note(p, err)
+	s.l.note(ctx, p, err)
 	if err != nil {
 		k.failed = true
 		p.failed(k.query)
