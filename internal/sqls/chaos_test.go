@@ -34,7 +34,7 @@ const (
 // No session has two users. In the end all is well again, and nothing is left: no
 // session of the server's, no lease, no goroutine.
 func TestChaos(t *testing.T) {
-	rounds := 8
+	rounds := 3
 	if testing.Short() {
 		rounds = 1
 	}
