@@ -30,6 +30,8 @@ type logical struct {
 	touched bool      // something was asked of the driver in this use
 	spare   bool      // this is its first use, and perhaps nobody waits for it
 	uses    int       // that have ended
+	waited  bool      // for conn
+	result  bool      // there may be a sql.Result of this use, or of the last one
 	inTx    bool      // of a *sql.Tx
 	skipped string    // what the driver has just refused to run without preparing it
 	taken   []*kept   // statements that are in use
@@ -102,32 +104,44 @@ func (l *logical) aliveCtx() context.Context {
 	return l.ctx
 }
 
-// ResetSession begins a use, and waits for a connection if it must. After
-// driver.ErrBadConn database/sql comes to Connect, which returns the pool's error. But
-// that would wait once more for those that have waited in vain, and with
-// SetMaxOpenConns database/sql may return the driver.ErrBadConn: then the first method
-// of the use tells the error.
+// ResetSession begins a use. Its caller has locked this connection, as a method of the
+// last use's sql.Result would: while there may be one, it does not wait.
+//
+// After driver.ErrBadConn database/sql comes to Connect, which waits, or returns the
+// pool's error. But that would wait once more for those that have waited in vain, and
+// with SetMaxOpenConns database/sql may return the driver.ErrBadConn: then the first
+// method of the use tells the error.
 func (l *logical) ResetSession(ctx context.Context) error {
 	if l.p != nil {
 		return nil
 	}
-	l.p, l.conn, l.fault = l.c.take(ctx)
-	l.ctx = ctx
-	if l.fault != nil && ctx.Err() == nil && !errors.Is(l.fault, pools.ErrWaitTimeout) && !l.c.isLimited() {
-		return driver.ErrBadConn
+	l.ctx, l.fault = ctx, nil
+	p, conn, ok := l.c.tryTake(ctx)
+	if l.waited = !ok; l.waited {
+		limited := l.c.isLimited()
+		if l.result && !limited {
+			return driver.ErrBadConn
+		}
+		if p, conn, l.fault = l.c.take(ctx); l.fault != nil && ctx.Err() == nil && !errors.Is(l.fault, pools.ErrWaitTimeout) && !limited {
+			return driver.ErrBadConn
+		}
 	}
+	l.p, l.conn, l.result = p, conn, false
 	return nil
 }
 
 // IsValid ends a use: database/sql asks when it puts a connection back, and keeps what
 // is valid, or hands it to somebody who waits. It calls ResetSession then, but not if
 // nobody has used the connection yet.
+//
+// A use that has waited and has a sql.Result ends this connection: others wait, too, and
+// they could not do so here.
 func (l *logical) IsValid() bool {
-	unused := l.spare && !l.touched
+	keep := !(l.spare && !l.touched) && !(l.waited && l.result)
 	if l.p != nil {
 		_ = l.end()
 	}
-	return !unused
+	return keep
 }
 
 // Close is called without IsValid when a connection is given up: a method or a
@@ -247,6 +261,7 @@ func (l *logical) exec(ctx context.Context, query string, args []driver.NamedVal
 	default:
 		return nil, driver.ErrSkip // a driver whose connections differ
 	}
+	l.result = true
 	l.noteRun(ctx, p, query, err)
 	return result, err
 }

@@ -147,6 +147,52 @@ func TestWaitInVain(t *testing.T) {
 	})
 }
 
+// A sql.Result answers at once, whoever waits for a connection.
+func TestResultWhileOthersWait(t *testing.T) {
+	for name, exec := range map[string]func(db *sql.DB, s *sql.Stmt) (sql.Result, error){
+		"Exec": func(db *sql.DB, _ *sql.Stmt) (sql.Result, error) { return db.Exec("x") },
+		"Stmt": func(_ *sql.DB, s *sql.Stmt) (sql.Result, error) { return s.Exec(1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			scenario(t, pools.Settings{Size: 2}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], _ *fake) {
+				s, err := db.PrepareContext(t.Context(), "x ?")
+				must(t, err)
+				other, err := pool.Pop(t.Context())
+				must(t, err)
+				for range 2 { // the second use has waited
+					result, err := exec(db, s)
+					must(t, err)
+					own, err := pool.Pop(t.Context())
+					must(t, err)
+					var waiting sync.WaitGroup
+					for range 3 {
+						waiting.Go(func() {
+							if err := db.PingContext(t.Context()); err != nil {
+								t.Error(err)
+							}
+						})
+					}
+					synctest.Wait()
+					at := time.Now()
+					if n, err := result.RowsAffected(); err != nil || n == 0 {
+						t.Error(n, err)
+					}
+					if d := time.Since(at); d > 0 {
+						t.Errorf("it took %v", d)
+					}
+					time.AfterFunc(time.Second, func() { must(t, own.Push()) })
+					result, err = exec(db, s) // waits
+					must(t, err)
+					_, _ = result.RowsAffected()
+					waiting.Wait()
+				}
+				must(t, other.Push())
+				must(t, s.Close())
+			})
+		})
+	}
+}
+
 // When a statement cannot be prepared on the connection of a later use, that use says
 // so, whatever arguments it has.
 func TestStatementThatCannotBePreparedAgain(t *testing.T) {

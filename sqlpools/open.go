@@ -107,9 +107,12 @@ type connector struct {
 
 // Connect is called when there is no idle logical connection.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	p, conn, err := c.take(ctx)
-	if err != nil {
-		return nil, err
+	p, conn, ok := c.tryTake(ctx)
+	if !ok {
+		var err error
+		if p, conn, err = c.take(ctx); err != nil {
+			return nil, err
+		}
 	}
 	// With SetMaxOpenConns, database/sql's own goroutine calls Connect for those that
 	// wait there. When they have left it would keep what it has got, unused.
@@ -118,7 +121,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if shared {
 		c.db.SetMaxIdleConns(-1)
 	}
-	return newLogical(logical{c: c, ctx: ctx, p: p, conn: conn, spare: shared}), nil
+	return newLogical(logical{c: c, ctx: ctx, p: p, conn: conn, waited: !ok, spare: shared}), nil
 }
 
 // isLimited reports whether SetMaxOpenConns is set. It locks the *sql.DB, which locks a
@@ -133,9 +136,21 @@ func (c *connector) take(ctx context.Context) (*physical, pools.Conn[driver.Conn
 		if err != nil {
 			return nil, conn, hide(err)
 		}
-		p := conn.Resource().(*physical)
-		if p.resetSession(ctx, conn) {
+		if p := conn.Resource().(*physical); p.resetSession(ctx, conn) {
 			return p, conn, nil
+		}
+	}
+}
+
+// tryTake is take without waiting.
+func (c *connector) tryTake(ctx context.Context) (*physical, pools.Conn[driver.Conn], bool) {
+	for {
+		conn, ok := c.pool.TryPop()
+		if !ok {
+			return nil, conn, false
+		}
+		if p := conn.Resource().(*physical); p.resetSession(ctx, conn) {
+			return p, conn, true
 		}
 	}
 }

@@ -200,6 +200,7 @@ func named(args []driver.Value) []driver.NamedValue {
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (result driver.Result, err error) {
+	s.l.result = true
 	err = s.run(ctx, func(raw driver.Stmt) error {
 		result, err = execStmt(ctx, raw, args)
 		return err
