@@ -92,18 +92,6 @@ func (l *logical) below() driver.Conn {
 	return p.raw
 }
 
-// aliveCtx is the latest ctx of the use, for methods that have none. Its end concerns
-// the method that it came with.
-func (l *logical) aliveCtx() context.Context {
-	switch {
-	case l.ctx == nil: // there is no use
-		return context.Background()
-	case l.ctx.Err() != nil:
-		return context.WithoutCancel(l.ctx)
-	}
-	return l.ctx
-}
-
 // ResetSession begins a use. Its caller has locked this connection, as a method of the
 // last use's sql.Result would: while there may be one, it does not wait.
 //
@@ -376,7 +364,6 @@ func (l *logical) PrepareContext(ctx context.Context, query string) (driver.Stmt
 	if err != nil {
 		return nil, err
 	}
-	l.ctx = ctx
 	s := stmt{l: l, query: query}
 	// A statement that no longer fits its tables cannot be prepared anew in a
 	// transaction, which has failed then.

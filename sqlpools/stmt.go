@@ -143,7 +143,7 @@ func (s *stmt) below(ctx context.Context) (*physical, *kept, error) {
 type convertingStmt struct{ stmt }
 
 func (s *convertingStmt) ColumnConverter(i int) driver.ValueConverter {
-	if _, k, err := s.below(s.l.aliveCtx()); err == nil {
+	if _, k, err := s.below(s.l.ctx); err == nil {
 		if c, ok := k.raw.(driver.ColumnConverter); ok {
 			return c.ColumnConverter(i)
 		}
@@ -153,7 +153,7 @@ func (s *convertingStmt) ColumnConverter(i int) driver.ValueConverter {
 
 // CheckNamedValue asks the statement, or else the connection.
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
-	if _, k, err := s.below(s.l.aliveCtx()); err == nil {
+	if _, k, err := s.below(s.l.ctx); err == nil {
 		if c, ok := k.raw.(driver.NamedValueChecker); ok {
 			return c.CheckNamedValue(v)
 		}
@@ -164,7 +164,7 @@ func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 // NumInput is -1, which means unknown, when there is no statement: then its use says
 // why.
 func (s *stmt) NumInput() int {
-	_, k, err := s.below(s.l.aliveCtx())
+	_, k, err := s.below(s.l.ctx)
 	if err != nil {
 		return -1
 	}
