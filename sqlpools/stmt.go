@@ -26,6 +26,7 @@ type kept struct {
 	place  *list.Element // in order; nil: it is in use
 	again  bool          // it was used before
 	failed bool          // it goes when it is closed
+	closed bool          // it is, and could not be prepared anew
 	state  int           // of statements, when it was prepared
 }
 
@@ -73,6 +74,9 @@ func (s *statements) give(k *kept) error {
 	if other := s.byQuery[k.query]; k.failed || k.state != s.state || s.most < 0 || other != nil && other != k {
 		if other == k {
 			delete(s.byQuery, k.query)
+		}
+		if k.closed {
+			return nil
 		}
 		return k.raw.Close()
 	}
@@ -225,13 +229,13 @@ func (s *stmt) run(ctx context.Context, do func(raw driver.Stmt) error) error {
 	}
 	err = do(k.raw)
 	if err != nil && k.again && forgotten(err) {
-		if own, prepareErr := prepare(ctx, p.raw, k.query); prepareErr == nil {
-			_ = k.raw.Close()
+		_ = k.raw.Close() // first: pgx names a statement by its text
+		own, prepareErr := prepare(ctx, p.raw, k.query)
+		if k.closed = prepareErr != nil; !k.closed {
 			k.raw, k.again = own, false
 			err = do(own)
-		} else {
-			s.l.note(ctx, p, prepareErr)
 		}
+		s.l.note(ctx, p, prepareErr)
 	}
 	s.l.note(ctx, p, err)
 	if err != nil {
