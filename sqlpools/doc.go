@@ -74,10 +74,16 @@
 // Each connection keeps the statements that were prepared on it (Options.Statements),
 // the least recently used ones go. That serves db.Prepare, whose statements belong to
 // logical connections, and also queries with arguments of drivers that prepare each of
-// them, such as MySQL's. After an error a
-// statement is not kept. When the server has forgotten a statement (SQLSTATE 26000,
-// MySQL's error 1243), or its columns have changed (SQLSTATE 0A000), it is prepared and
-// run once more; in a transaction PostgreSQL refuses that.
+// them, such as MySQL's. After an error a statement is not kept. When the server has
+// forgotten a statement (SQLSTATE 26000, MySQL's error 1243), or its columns have
+// changed (SQLSTATE 0A000), it is prepared and run once more. PostgreSQL refuses that
+// in a transaction, so a statement of tx.Prepare is always a new one.
+//
+// A prepared statement keeps the database and the sql_mode of its time (MariaDB
+// 10.11.19). After USE, SET, PRAGMA, ATTACH, EXECUTE or Raw, texts are prepared anew on
+// this connection; not after SET LOCAL, SET TRANSACTION, SET ROLE, SET search_path and
+// SET @name, after which a text means what it did, or the server prepares it anew by
+// itself. A procedure that changes such things unseen needs Options.Statements -1.
 //
 // # Connections that the server has ended
 //
@@ -140,9 +146,16 @@
 // What [sql.Conn.Raw] passes to its function is this package's. [Raw] and [Unwrap]
 // reach the driver's.
 //
+// A [sql.Result] is asked outside of the lock of the connection that it came from, which
+// may have its next user by then. That is right for drivers whose results are values, as
+// those of the drivers above are.
+//
 // # Cost
 //
 // An Exec costs some 0.4 µs and no allocation more than on a *sql.DB without a pool
-// below (BenchmarkExec, 2 cores). The functions of this package are safe for concurrent
-// use.
+// below (BenchmarkExec, 2 cores). One that has waited costs three allocations more. A
+// crowd is served in order, and not the goroutine that happens to run: 64 goroutines on
+// 10 connections, which leave the processors no pause, get 0.84 to 0.97 of the queries a
+// second, and their p99 is 0.6 to 0.8 of database/sql's (go run ./bench -only sql). The
+// functions of this package are safe for concurrent use.
 package sqlpools

@@ -31,7 +31,7 @@ type logical struct {
 	spare   bool      // this is its first use, and perhaps nobody waits for it
 	uses    int       // that have ended
 	waited  bool      // for conn
-	result  bool      // there may be a sql.Result of this use, or of the last one
+	result  bool      // there may be a sql.Result of this use, or of an earlier one
 	inTx    bool      // of a *sql.Tx
 	skipped string    // what the driver has just refused to run without preparing it
 	taken   []*kept   // statements that are in use
@@ -88,12 +88,11 @@ func (l *logical) below() driver.Conn {
 	if err != nil {
 		return nil
 	}
-	p.changes() // nobody knows what is done with it
-	return p.raw
+	return p.below()
 }
 
-// ResetSession begins a use. Its caller has locked this connection, as a method of the
-// last use's sql.Result would: while there may be one, it does not wait.
+// ResetSession begins a use. Its caller has locked this connection, as a method of an
+// earlier use's sql.Result would: while there may be one, it does not wait.
 //
 // After driver.ErrBadConn database/sql comes to Connect, which waits, or returns the
 // pool's error. But that would wait once more for those that have waited in vain, and
@@ -114,7 +113,7 @@ func (l *logical) ResetSession(ctx context.Context) error {
 			return driver.ErrBadConn
 		}
 	}
-	l.p, l.conn, l.result = p, conn, false
+	l.p, l.conn = p, conn
 	return nil
 }
 

@@ -162,6 +162,7 @@ func TestResultWhileOthersWait(t *testing.T) {
 				for range 2 { // the second use has waited
 					result, err := exec(db, s)
 					must(t, err)
+					must(t, db.PingContext(t.Context())) // another use of the logical connection
 					own, err := pool.Pop(t.Context())
 					must(t, err)
 					var waiting sync.WaitGroup
@@ -355,6 +356,22 @@ func TestTextsThatMeanSomethingElse(t *testing.T) {
 			})
 		})
 	}
+}
+
+// So may a user of the pool change it, without the *sql.DB.
+func TestTextsAfterADirectUse(t *testing.T) {
+	shaped(t, "ctx", pools.Settings{Size: 1}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], below *fake) {
+		s, err := db.PrepareContext(t.Context(), "x")
+		must(t, err)
+		must(t, pool.Use(t.Context(), func(conn driver.Conn) error {
+			return sqlpools.Exec(t.Context(), sqlpools.Unwrap(conn), "use other")
+		}))
+		_, err = s.ExecContext(t.Context())
+		must(t, errors.Join(err, s.Close()))
+		if n := below.asked("prepare x"); n != 2 {
+			t.Errorf("prepared %d times", n)
+		}
+	})
 }
 
 // A ctx that had ended before the driver did anything is not the server's fault, though

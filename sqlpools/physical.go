@@ -29,7 +29,10 @@ type physical struct {
 	unsure bool
 }
 
-func (p *physical) below() driver.Conn { return p.raw }
+func (p *physical) below() driver.Conn {
+	p.changes() // nobody knows what is done with it
+	return p.raw
+}
 
 // It is a driver.Conn for users of the pool without a *sql.DB.
 func (p *physical) Prepare(query string) (driver.Stmt, error) {
@@ -93,7 +96,7 @@ func below(c driver.Connector, o Options) pools.Connector[driver.Conn] {
 		Reset: func(ctx context.Context, conn driver.Conn) error { return conn.(*physical).clean(ctx, o.Clean) },
 	}
 	if o.Abort != nil {
-		connector.Abort = func(conn driver.Conn) { o.Abort(Unwrap(conn)) }
+		connector.Abort = func(conn driver.Conn) { o.Abort(conn.(*physical).raw) }
 	}
 	return connector
 }
