@@ -661,8 +661,6 @@ var mutants = []mutant{
 		"callers that give up have the pool call a good server down"},
 	{"a Push under database/sql's lock", "sqlpools/logical.go", "\t\tgo l.end()\n\t\treturn nil\n", "\t\treturn l.end()\n",
 		"an Observer that asks db.Stats waits for itself"},
-	{"the ctx of db.Conn holds for all", "sqlpools/logical.go", "\tl.ctx = ctx\n\ttx, err", "\ttx, err",
-		"a statement of a transaction fails because another ctx has ended"},
 	{"a quote is no quote", "sqlpools/statement.go", "case c == '\\'' || c == '\"' || c == '`':", "case c == '`':",
 		"a text in a string begins a transaction"},
 	{"a wait's error is told late", "sqlpools/logical.go", "l.fault != nil && ctx.Err() == nil && !errors", "false && !errors",
