@@ -394,9 +394,10 @@ func TestEndedBefore(t *testing.T) {
 
 // The ctx of db.Conn may end before a statement of a transaction is prepared.
 func TestStatementAfterTheContextOfItsConn(t *testing.T) {
-	shaped(t, "ctx", pools.Settings{Size: 1}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], _ *fake) {
+	shaped(t, "nothing", pools.Settings{Size: 1}, sqlpools.Options{}, func(t *testing.T, db *sql.DB, pool *pools.Pool[driver.Conn], _ *fake) {
 		s, err := db.PrepareContext(t.Context(), "x ?")
 		must(t, err)
+		must(t, pool.Refresh(t.Context(), 0)) // so that it has to be prepared anew
 		short, cancel := context.WithCancel(t.Context())
 		conn, err := db.Conn(short)
 		must(t, err)

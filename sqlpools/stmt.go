@@ -113,7 +113,6 @@ type stmt struct {
 	k     *kept // of the use
 	use   int   // which
 	fault error // why there is none in this use
-	late  bool  // because its ctx had ended; another may not have
 }
 
 // take takes a statement of the connection.
@@ -134,11 +133,10 @@ func (s *stmt) below(ctx context.Context) (*physical, *kept, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.use == s.l.uses && (s.fault == nil || ctx.Err() != nil || !s.late) {
+	if s.use == s.l.uses {
 		return p, s.k, s.fault
 	}
 	err = s.take(ctx, p)
-	s.late = err != nil && ctx.Err() != nil
 	return p, s.k, err
 }
 
