@@ -278,8 +278,9 @@ func freeAddress() (string, error) {
 }
 
 // launch starts a server for the first time. Somebody else may take its port
-// before it does; then it gets another.
-func launch(ctx context.Context, set func(folder, address string) (*Engine, error)) (*Engine, error) {
+// before it does; then it gets another. set is given a folder of the server's own, and
+// its address, whole and in parts.
+func launch(ctx context.Context, set func(folder, address, host, port string) (*Engine, error)) (*Engine, error) {
 	var last error
 	for range 3 {
 		folder, err := os.MkdirTemp("", "pools-engine-")
@@ -290,7 +291,11 @@ func launch(ctx context.Context, set func(folder, address string) (*Engine, erro
 		if err != nil {
 			return nil, errors.Join(err, os.RemoveAll(folder))
 		}
-		e, err := set(folder, address)
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, errors.Join(err, os.RemoveAll(folder))
+		}
+		e, err := set(folder, address, host, port)
 		if err != nil {
 			return nil, errors.Join(err, os.RemoveAll(folder))
 		}

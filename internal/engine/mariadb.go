@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,11 +38,7 @@ func MariaDB(ctx context.Context, limit int) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: mariadb-install-db: %w", ErrMissing)
 	}
-	return launch(ctx, func(folder, address string) (*Engine, error) {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, err
-		}
+	return launch(ctx, func(folder, address, host, port string) (*Engine, error) {
 		owner, err := nobody(folder, "mysql")
 		if err != nil {
 			return nil, err

@@ -22,11 +22,7 @@ func PgBouncer(ctx context.Context, server, mode string, lines ...string) (*Engi
 	if err != nil {
 		return nil, err
 	}
-	return launch(ctx, func(folder, address string) (*Engine, error) {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, err
-		}
+	return launch(ctx, func(folder, address, host, port string) (*Engine, error) {
 		owner, err := nobody(folder, "postgres")
 		if err != nil {
 			return nil, err

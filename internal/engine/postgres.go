@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -59,18 +58,13 @@ func startPostgres(ctx context.Context, limit int, tool string, args func(data s
 		return nil, err
 	}
 	maker := filepath.Join(filepath.Dir(server), tool)
-	return launch(ctx, func(folder, address string) (*Engine, error) {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, err
-		}
+	return launch(ctx, func(folder, address, host, port string) (*Engine, error) {
 		owner, err := nobody(folder, "postgres")
 		if err != nil {
 			return nil, err
 		}
 		data := filepath.Join(folder, "data")
-		setUp := exec.CommandContext(ctx, maker, args(data)...)
-		setUp.SysProcAttr, setUp.Dir = owner, folder
+		setUp := as(owner, folder, exec.CommandContext(ctx, maker, args(data)...))
 		if out, err := setUp.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("engine: %s: %w\n%s", tool, err, out)
 		}

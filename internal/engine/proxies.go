@@ -37,7 +37,7 @@ func startProxy(ctx context.Context, name string, settings func(address string) 
 	if err != nil {
 		return nil, err
 	}
-	return launch(ctx, func(folder, address string) (*Engine, error) {
+	return launch(ctx, func(folder, address, _, _ string) (*Engine, error) {
 		file := filepath.Join(folder, name+".conf")
 		if err := os.WriteFile(file, []byte(settings(address)), 0o644); err != nil {
 			return nil, err

@@ -24,11 +24,7 @@ func RabbitMQ(ctx context.Context) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return launch(ctx, func(folder, address string) (*Engine, error) {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, err
-		}
+	return launch(ctx, func(folder, address, host, port string) (*Engine, error) {
 		// Erlang's distribution and its name server want ports of their own.
 		var ports []string
 		for range 2 {

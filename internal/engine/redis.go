@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"math/rand/v2"
-	"net"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -20,11 +19,7 @@ func Redis(ctx context.Context, limit int) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return launch(ctx, func(folder, address string) (*Engine, error) {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, err
-		}
+	return launch(ctx, func(folder, address, host, port string) (*Engine, error) {
 		return &Engine{
 			Name: "redis",
 			command: func() *exec.Cmd {
